@@ -1,0 +1,202 @@
+"""Materials: the classes of a scan, and the TOML table that names them.
+
+::
+
+    [[material]]
+    name = "epidermis"
+    mask = 85                 # a grey value, [r, g, b], or a list of several of either
+    label = 2                 # in label volumes; by default 1, 2, 3 ... in order
+    color = "#1b5e20"         # by default from a palette
+    threshold = 0.5           # of the sigmoid, where the decode rule is `threshold`
+
+A list of exactly three whole numbers is a colour; three grey values are [[1], [2], [3]].
+"""
+
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from xctvol.errors import InputError
+
+__all__ = ["UNLABELLED", "MaskValue", "Material", "Materials"]
+
+MaskValue = tuple[int] | tuple[int, int, int]
+"""A grey value, (g,), or a colour, (r, g, b)."""
+
+UNLABELLED = 0
+"""The label of voxels that belong to no material."""
+
+_MAX_LABEL = 255  # label volumes are uint8
+_PALETTE = (  # Paul Tol's "bright" scheme: told apart by colour-blind readers and on black
+    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb",
+    "#ee8866", "#44bb99", "#ffaabb", "#99ddff", "#eedd88",
+)  # fmt: skip  # one row per handful of colours reads better than one per line
+
+
+@dataclass(frozen=True)
+class Material:
+    """One class: its name, how masks show it, and how label volumes store and draw it."""
+
+    name: str
+    mask: tuple[MaskValue, ...]
+    label: int
+    color: str
+    threshold: float = 0.5
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """The colour as red, green, blue in 0..255."""
+        value = int(self.color[1:], 16)
+        return (value >> 16, value >> 8 & 255, value & 255)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "mask": [list(value) for value in self.mask],
+            "label": self.label,
+            "color": self.color,
+            "threshold": self.threshold,
+        }
+
+
+@dataclass(frozen=True)
+class Materials(Sequence[Material]):
+    """The materials of a scan in decode order; names, labels and mask values are distinct."""
+
+    table: tuple[Material, ...]
+
+    def __post_init__(self) -> None:
+        _refuse_duplicates("name", [m.name for m in self.table])
+        _refuse_duplicates("label", [m.label for m in self.table])
+        _refuse_duplicates("mask value", [value for m in self.table for value in m.mask])
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Materials from a TOML file; raises InputError with the file, the entry and the remedy."""
+        path = Path(path)
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(
+                f"{path} does not exist; it should name the materials, one [[material]] table each"
+            ) from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise InputError(f"cannot read the materials in {path}: {error}") from error
+        try:
+            return cls.from_json(document.get("material"))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+    @classmethod
+    def from_json(cls, entries: Any) -> Self:
+        """Materials from a list of mappings, as in the TOML file and in model cards."""
+        if not isinstance(entries, list) or not entries:
+            raise InputError("no materials: write one [[material]] table for each")
+        return cls(tuple(_material(number, entry) for number, entry in enumerate(entries, 1)))
+
+    @classmethod
+    def numbered(cls, labels: Sequence[int]) -> Self:
+        """Nameless materials for a label volume that says nothing of its labels."""
+        return cls.from_json([{"name": f"label {v}", "mask": v, "label": v} for v in labels])
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [material.to_json() for material in self.table]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(material.name for material in self.table)
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        return tuple(material.label for material in self.table)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.table[index]
+
+    def __iter__(self) -> Iterator[Material]:
+        return iter(self.table)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+def _material(number: int, entry: Any) -> Material:
+    where = f"material {number}"
+    if not isinstance(entry, Mapping):
+        raise InputError(f"{where} is not a table")
+    unknown = sorted(set(entry) - {"name", "mask", "label", "color", "threshold"})
+    if unknown:
+        raise InputError(
+            f"{where} has the unknown key {unknown[0]!r}; known are name, mask, label, color, "
+            "threshold"
+        )
+    name = entry.get("name")
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(f"{where} needs a name")
+    where = f"material {name!r}"
+    if "mask" not in entry:
+        raise InputError(f"{where} needs the grey value or colour it has in masks (mask = 85)")
+    return Material(
+        name=name,
+        mask=_mask_values(where, entry["mask"]),
+        label=_label(where, entry.get("label", number)),
+        color=_color(where, entry.get("color", _PALETTE[(number - 1) % len(_PALETTE)])),
+        threshold=_threshold(where, entry.get("threshold", 0.5)),
+    )
+
+
+def _mask_values(where: str, given: Any) -> tuple[MaskValue, ...]:
+    several = isinstance(given, list) and not (len(given) == 3 and all(_is_whole(v) for v in given))
+    values = given if several else [given]
+    if not values:
+        raise InputError(f"{where}: the list of mask values is empty")
+    return tuple(_mask_value(where, value) for value in values)
+
+
+def _mask_value(where: str, value: Any) -> MaskValue:
+    channels = value if isinstance(value, list) else [value]
+    if all(_is_whole(c) and 0 <= c < 2**32 for c in channels):
+        if len(channels) == 1:
+            return (channels[0],)
+        if len(channels) == 3 and max(channels) <= 255:
+            return (channels[0], channels[1], channels[2])
+    raise InputError(
+        f"{where}: {value!r} is not a mask value; write a grey value (85) or a colour of three "
+        "numbers from 0 to 255 ([0, 0, 255])"
+    )
+
+
+def _label(where: str, value: Any) -> int:
+    if not _is_whole(value) or not UNLABELLED < value <= _MAX_LABEL:
+        raise InputError(
+            f"{where}: label {value!r} is not a whole number from 1 to {_MAX_LABEL} "
+            f"({UNLABELLED} stands for unlabelled voxels)"
+        )
+    return int(value)
+
+
+def _color(where: str, value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+        raise InputError(f"{where}: color {value!r} is not written like #1b5e20")
+    return value.lower()
+
+
+def _threshold(where: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise InputError(f"{where}: threshold {value!r} is not a number between 0 and 1")
+    return float(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _refuse_duplicates(what: str, values: Sequence[Any]) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        shown = twice[0][0] if isinstance(twice[0], tuple) and len(twice[0]) == 1 else twice[0]
+        raise InputError(f"two materials have the same {what} {shown!r}; each needs its own")
