@@ -1,5 +1,6 @@
 """Boxes, blocks and the grid that tiles a volume with them: integers only, axes (z, y, x)."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,6 +116,23 @@ class Grid:
 
     def __iter__(self) -> Iterator[Block]:
         return (self[i] for i in range(len(self)))
+
+    def touching(self, box: Box) -> Iterator[tuple[Index3, Box, Box]]:
+        """For each block that `box` touches: its position, its write box, and what both share.
+
+        >>> [p for p, _, _ in Grid((64, 64, 64), (64, 32, 32)).touching(Box((0, 8, 8), (9, 9, 40)))]
+        [(0, 0, 0), (0, 0, 1)]
+        """
+        _, ny, nx = self.counts
+        ranges = (
+            range(a // b, min(-(-e // b), n))
+            for a, e, b, n in zip(box.start, box.stop, self.block, self.counts, strict=True)
+        )
+        for z, y, x in itertools.product(*ranges):
+            cell = self[(z * ny + y) * nx + x].write
+            shared = cell.intersect(box)
+            if shared is not None:
+                yield (z, y, x), cell, shared
 
 
 def _index3(values: "Iterator[int] | tuple[int, ...]") -> Index3:

@@ -237,13 +237,14 @@ class Plan(Generic[T]):
         Safe to call again after any interruption; when all is done it only opens the product.
         Raises PlanError before anything is written, PartialError when it had to stop half-way.
         """
+        executor = executor or Serial()
         if not self.finished():
-            self._start(executor or Serial())
+            self._start(executor)
             for stage in self.stages:
-                (executor or Serial()).run(stage, stage.pending(), listen)
+                executor.run(stage, stage.pending(), listen)
                 if stage.conclude is not None:
                     stage.conclude()
-            self._finish()
+        self._finish()
         return self.product.open()
 
     def _start(self, executor: Executor) -> None:

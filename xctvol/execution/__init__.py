@@ -1,0 +1,16 @@
+"""Executors that run a plan's blocks in other processes, on GPUs, or on other machines."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xctvol.execution.dask import Dask
+
+__all__ = ["Dask"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Dask":
+        from xctvol.execution.dask import Dask  # a second to import
+
+        return Dask
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,31 @@
+"""Volumes on disk: OME-Zarr 0.5, sharded, multiscale, with voxel sizes in micrometres."""
+
+from xctvol.volume.codecs import Codec, CodecName, default_codec
+from xctvol.volume.layout import SLAB, Layout, layout_of
+from xctvol.volume.metadata import image_label, label_names, list_label, read_attributes
+from xctvol.volume.pyramid import halve_grey, halve_labels
+from xctvol.volume.volume import Image, ImageProduct, Volume, open_volume
+from xctvol.volume.window import Histogram, Percentiles, Window, parse_window
+
+__all__ = [
+    "SLAB",
+    "Codec",
+    "CodecName",
+    "Histogram",
+    "Image",
+    "ImageProduct",
+    "Layout",
+    "Percentiles",
+    "Volume",
+    "Window",
+    "default_codec",
+    "halve_grey",
+    "halve_labels",
+    "image_label",
+    "label_names",
+    "layout_of",
+    "list_label",
+    "open_volume",
+    "parse_window",
+    "read_attributes",
+]

@@ -1,0 +1,227 @@
+"""Zarr arrays on disk: our own sharded ones, and any other through the zarr library."""
+
+import math
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xctvol.errors import InputError
+from xctvol.files import read_json, write_atomic, write_json
+from xctvol.grid import Box, Grid, Index3
+from xctvol.resources import thread_budget
+from xctvol.volume.codecs import Codec
+from xctvol.volume.shards import encode_shard, read_shard
+
+__all__ = ["Array", "ShardedArray", "ZarrArray", "open_array"]
+
+AXES = ("z", "y", "x")
+T = TypeVar("T")
+_INDEX_CODECS = [
+    {"name": "bytes", "configuration": {"endian": "little"}},
+    {"name": "crc32c"},
+]
+
+
+class Array(Protocol):
+    """A (z, y, x) array on disk."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def shape(self) -> Index3: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def chunk(self) -> Index3:
+        """The smallest box that is read or decoded as one."""
+        ...
+
+    def read_into(self, box: Box, out: NDArray[Any]) -> None:
+        """Fill `out` with the voxels of `box`; raises InputError where a file is damaged."""
+        ...
+
+
+@dataclass(frozen=True)
+class ShardedArray:
+    """An array in the one form this package writes: regular shards of regular chunks, fill 0."""
+
+    path: Path
+    shape: Index3
+    dtype: np.dtype[Any]
+    shard: Index3
+    chunk: Index3
+    codec: Codec
+
+    def read_into(self, box: Box, out: NDArray[Any]) -> None:
+        """Fill `out` with the voxels of `box`, shards side by side in threads."""
+
+        def read(shard: tuple[Index3, Box, Box]) -> None:
+            position, cell, part = shard
+            inside = _relative(part, cell.start)
+            target = out[part.within(box)]
+            read_shard(self._file(position), inside, self.chunk, self._chunks, self.codec, target)
+
+        _in_threads(read, list(self._shards.touching(box)))
+
+    def write(self, z0: int, slab: NDArray[Any]) -> None:
+        """Write whole shards from slice `z0`: a slab of all y and x, of the shards' depth.
+
+        Only the last slab of a volume may be thinner. Shards of zeros are not stored; one that is
+        there from before is removed.
+        """
+        assert z0 % self.shard[0] == 0
+        assert slab.shape[1:] == self.shape[1:]
+        assert slab.shape[0] == min(self.shard[0], self.shape[0] - z0)
+        box = Box((z0, 0, 0), (z0 + slab.shape[0], *self.shape[1:]))
+
+        def write(shard: tuple[Index3, Box, Box]) -> None:
+            position, cell, _ = shard
+            parts = encode_shard(slab[cell.within(box)], self.chunk, self._chunks, self.codec)
+            if parts:
+                write_atomic(self._file(position), *parts)
+            else:
+                self._file(position).unlink(missing_ok=True)
+
+        _in_threads(write, list(self._shards.touching(box)))
+
+    @property
+    def _shards(self) -> Grid:
+        return Grid(self.shape, self.shard)
+
+    @property
+    def _chunks(self) -> Index3:
+        """Chunks in a whole shard along each axis."""
+        z, y, x = (s // c for s, c in zip(self.shard, self.chunk, strict=True))
+        return (z, y, x)
+
+    def _file(self, position: Index3) -> Path:
+        z, y, x = position
+        return self.path / "c" / str(z) / str(y) / str(x)
+
+    def write_metadata(self) -> None:
+        """Write zarr.json, which makes the shards an array for every zarr reader."""
+        sharding = {
+            "chunk_shape": list(self.chunk),
+            "codecs": self.codec.to_zarr(self.dtype.itemsize),
+            "index_codecs": _INDEX_CODECS,
+            "index_location": "end",
+        }
+        metadata = {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": list(self.shape),
+            "data_type": self.dtype.name,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(self.shard)}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "fill_value": 0,
+            "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+            "attributes": {},
+            "dimension_names": list(AXES),
+        }
+        write_json(self.path / "zarr.json", metadata)
+
+    @classmethod
+    def from_metadata(cls, path: Path, metadata: Any) -> "ShardedArray | None":
+        """The array that zarr.json describes, or None where it has another form than ours."""
+        try:
+            codecs = metadata["codecs"]
+            sharding = codecs[0]["configuration"]
+            array = cls(
+                path,
+                _index3(metadata["shape"]),
+                np.dtype(str(metadata["data_type"])),
+                _index3(metadata["chunk_grid"]["configuration"]["chunk_shape"]),
+                _index3(sharding["chunk_shape"]),
+                Codec.from_zarr(sharding["codecs"]),
+            )
+            ours = (
+                len(codecs) == 1
+                and codecs[0]["name"] == "sharding_indexed"
+                and sharding["index_codecs"] == _INDEX_CODECS
+                and sharding.get("index_location", "end") == "end"
+                and metadata["chunk_key_encoding"]["configuration"]["separator"] == "/"
+                and metadata["fill_value"] == 0
+            )
+        except (KeyError, IndexError, TypeError, ValueError, InputError):
+            return None
+        return array if ours else None
+
+
+@dataclass(frozen=True)
+class ZarrArray:
+    """An array of any other form, read through the zarr library."""
+
+    path: Path
+    shape: Index3
+    dtype: np.dtype[Any]
+    chunk: Index3
+
+    def read_into(self, box: Box, out: NDArray[Any]) -> None:
+        try:
+            out[...] = _zarr(self.path)[box.slices]
+        except (ValueError, RuntimeError, OSError) as error:
+            raise InputError(f"cannot read {self.path}: {error}") from error
+
+
+def open_array(path: Path) -> Array:
+    """The array in a zarr folder, v3 or v2; raises InputError for what is not (z, y, x) numbers."""
+    metadata = read_json(path / "zarr.json") if (path / "zarr.json").exists() else None
+    ours = ShardedArray.from_metadata(path, metadata)
+    if ours is not None:
+        _refuse_absurd(path, ours.shape, ours.dtype)
+        return ours
+    array = _zarr(path)
+    dtype = np.dtype(array.dtype)
+    if array.ndim != 3 or dtype.kind not in "uifb":
+        raise InputError(
+            f"{path} holds {array.ndim} axes of {dtype}; a volume has three, z, y and x, of numbers"
+        )
+    _refuse_absurd(path, array.shape, dtype)
+    return ZarrArray(path, _index3(array.shape), dtype, _index3(array.chunks))
+
+
+def _zarr(path: Path) -> Any:
+    import zarr  # half a second, and not needed for arrays of our own
+
+    try:
+        return zarr.open_array(path, mode="r")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"cannot open {path} as a zarr array: {error}") from error
+
+
+def _refuse_absurd(path: Path, shape: Iterable[int], dtype: np.dtype[Any]) -> None:
+    if min(shape) < 1 or math.prod(shape) * dtype.itemsize > 1 << 60:
+        raise InputError(f"{path} claims the impossible shape {tuple(shape)}")
+
+
+def _relative(box: Box, origin: Index3) -> Box:
+    z, y, x = origin
+    (a, b, c), (d, e, f) = box.start, box.stop
+    return Box((a - z, b - y, c - x), (d - z, e - y, f - x))
+
+
+def _index3(values: Iterable[Any]) -> Index3:
+    z, y, x = (int(v) for v in values)
+    return (z, y, x)
+
+
+def _in_threads(work: Callable[[T], None], parts: list[T]) -> None:
+    if len(parts) == 1 or thread_budget() == 1:
+        for part in parts:
+            work(part)
+    else:
+        for _ in _pool().map(work, parts):
+            pass  # raises what a part raised
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads of this process for shards: compression releases the interpreter's lock."""
+    return ThreadPoolExecutor(thread_budget(), thread_name_prefix="shards")

@@ -1,0 +1,57 @@
+"""Volumes as xarray sees them: dimensions z, y, x and coordinates in micrometres."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array
+import numpy as np
+import xarray
+from numpy.typing import NDArray
+
+from xctvol.grid import Box, Index3
+from xctvol.units import Spacing
+from xctvol.volume.array import Array
+
+__all__ = ["to_xarray"]
+
+
+@dataclass(frozen=True)
+class _Lazy:
+    """What dask needs of an array: slices of it, read when asked for."""
+
+    array: Array
+
+    @property
+    def shape(self) -> Index3:
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.array.dtype
+
+    @property
+    def ndim(self) -> int:
+        return 3
+
+    def __getitem__(self, index: tuple[slice, slice, slice]) -> NDArray[Any]:
+        ranges = [s.indices(n) for s, n in zip(index, self.shape, strict=True)]
+        (z0, z1, _), (y0, y1, _), (x0, x1, _) = ranges
+        box = Box((z0, y0, x0), (z1, y1, x1))
+        out = np.empty(box.shape, self.dtype)
+        self.array.read_into(box, out)
+        return out
+
+
+def to_xarray(array: Array, full: Index3, spacing: Spacing, name: str) -> xarray.DataArray:
+    """`array` is one level of an image whose level 0 has the shape `full`.
+
+    One dask chunk is several chunks of the array, so that it is worth a task.
+    """
+    chunks = tuple(min(n, 4 * c) for n, c in zip(array.shape, array.chunk, strict=True))
+    data = dask.array.from_array(_Lazy(array), chunks=chunks, asarray=False)
+    coordinates = {}
+    for axis, count, whole, size in zip("zyx", array.shape, full, spacing.zyx, strict=True):
+        factor = 2 ** round(np.log2(whole / count)) if count > 1 or whole > 1 else 1
+        centers = (np.arange(count) * factor + (factor - 1) / 2) * size
+        coordinates[axis] = (axis, centers, {"units": "micrometer"})
+    return xarray.DataArray(data, coords=coordinates, dims=("z", "y", "x"), name=name)

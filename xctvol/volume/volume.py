@@ -1,0 +1,184 @@
+"""Volumes: (z, y, x) images on disk with their resolutions, voxel size and history."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xctvol.errors import InputError, PlanError
+from xctvol.files import remove_tree
+from xctvol.grid import Box, Index3
+from xctvol.journal import Recipe
+from xctvol.units import Spacing
+from xctvol.volume import metadata
+from xctvol.volume.array import Array, ShardedArray, open_array
+from xctvol.volume.codecs import Codec
+from xctvol.volume.layout import Layout, layout_of
+from xctvol.volume.pyramid import Halve
+from xctvol.volume.window import Window
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["ImageProduct", "Image", "Volume", "open_volume"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A finished multiscale image: axes (z, y, x), level 0 the finest.
+
+    `window` is the range of original grey values that 0..255 stand for, where the volume was
+    stored as uint8; `source_dtype` is the type the scan had. `own` is what this package recorded.
+    """
+
+    path: Path
+    levels: tuple[Array, ...]
+    spacing: Spacing
+    own: Mapping[str, Any]
+
+    @property
+    def shape(self) -> Index3:
+        return self.levels[0].shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.levels[0].dtype
+
+    @property
+    def window(self) -> Window | None:
+        window = self.own.get("window")
+        return None if window is None else Window.from_json(window)
+
+    @property
+    def source_dtype(self) -> np.dtype[Any]:
+        return np.dtype(str(self.own.get("source_dtype", self.dtype.name)))
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """How this package made it, or None for the volume of another program."""
+        return Recipe.from_json(self.own["recipe"]) if "recipe" in self.own else None
+
+    @property
+    def digest(self) -> str:
+        """Identity of the content, for recipes of what is made from it."""
+        if self.recipe is not None:
+            return self.recipe.digest
+        facts = [[list(a.shape), a.dtype.name] for a in self.levels] + [list(self.spacing.zyx)]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def read(self, box: Box, level: int = 0) -> NDArray[Any]:
+        """A new C-contiguous array of the voxels of `box`, in coordinates of that level."""
+        out = np.empty(box.shape, self.levels[level].dtype)
+        self.levels[level].read_into(box, out)
+        return out
+
+    def to_xarray(self, level: int = 0) -> "xarray.DataArray":
+        """Dask-backed array with coordinates of voxel centres in micrometres; reads nothing yet."""
+        from xctvol.volume.labelled import to_xarray  # xarray and dask take seconds to import
+
+        return to_xarray(self.levels[level], self.levels[0].shape, self.spacing, self.path.stem)
+
+
+def open_volume(path: str | Path) -> Volume:
+    """Open an OME-Zarr; raises InputError where there is none, or it is unfinished or damaged."""
+    path = Path(path)
+    ome, own = metadata.read_attributes(path)
+    try:
+        image = ome["multiscales"][0]
+        names = [str(dataset["path"]) for dataset in image["datasets"]]
+    except (KeyError, IndexError, TypeError) as error:
+        raise InputError(f"{path} is not a volume: it has no multiscales metadata") from error
+    if not names or any(name.startswith("/") or ".." in name for name in names):
+        raise InputError(f"{path}: its levels {names} do not lie inside it")
+    spacing = metadata.read_spacing(path, image)
+    return Volume(path, tuple(open_array(path / name) for name in names), spacing, own)
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that is being written: slab by slab, every slab with its part of the pyramid."""
+
+    path: Path
+    shape: Index3
+    dtype: np.dtype[Any]
+    codec: Codec
+
+    @property
+    def layout(self) -> Layout:
+        return layout_of(self.shape)
+
+    @property
+    def levels(self) -> tuple[ShardedArray, ...]:
+        return tuple(
+            ShardedArray(
+                self.path / str(n), level.shape, self.dtype, level.shard, level.chunk, self.codec
+            )
+            for n, level in enumerate(self.layout.levels)
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all levels before compression: what is written at most, give or take indexes."""
+        voxels = sum(level.shape[0] * level.shape[1] * level.shape[2] for level in self.levels)
+        return voxels * self.dtype.itemsize
+
+    def write(self, z0: int, slab: NDArray[Any], halve: Halve) -> None:
+        """Write the slab that begins at slice `z0`, and what it becomes at every level."""
+        for number, level in enumerate(self.levels):
+            level.write(z0 >> number, slab)
+            if number + 1 < len(self.levels):
+                slab = halve(slab)
+
+    def finish(self, spacing: Spacing, ome: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+        """Write the metadata, the group's last: only now is there an image to open."""
+        for level in self.levels:
+            level.write_metadata()
+        factors = [level.factor for level in self.layout.levels]
+        scales = metadata.multiscales(self.path.stem, spacing, factors)
+        metadata.group(self.path, {"multiscales": scales, **ome}, own)
+
+
+@dataclass(frozen=True)
+class ImageProduct(Generic[T]):
+    """An image group as the product of a plan; finished once its group metadata is there."""
+
+    path: Path
+    opener: Callable[[Path], T]
+
+    @property
+    def work(self) -> Path:
+        return self.path / ".xctvol"
+
+    def made_by(self) -> Recipe | None:
+        if not self.path.exists() or (self.work.exists() and not self._mark.exists()):
+            return None
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            return None
+        recipe = None
+        if self._mark.exists():
+            _, own = metadata.read_attributes(self.path)
+            recipe = own.get("recipe")
+        if recipe is None:
+            raise PlanError(
+                f"{self.path} exists and was not made by xctvol, which will not touch it; "
+                "choose another name"
+            )
+        return Recipe.from_json(recipe)
+
+    def open(self) -> T:
+        return self.opener(self.path)
+
+    def remove(self) -> None:
+        self._mark.unlink(missing_ok=True)
+        remove_tree(self.path)
+
+    @property
+    def _mark(self) -> Path:
+        return self.path / "zarr.json"
