@@ -1,1 +1,98 @@
-"""xctvol: segment and measure X-ray CT volumes of soil and plants, out of core."""
+"""xctvol: segment and measure X-ray CT volumes of soil and plants, out of core.
+
+>>> import xctvol as xv
+>>> xv.parse_spacing("0.65um").x
+0.65
+
+Importing the package loads nothing heavy: each name is resolved when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xctvol.errors import XctvolError
+    from xctvol.execution import Dask
+    from xctvol.labels import Labels, open_labels
+    from xctvol.materials import Materials
+    from xctvol.model.file import Model, open_model
+    from xctvol.pairs import Pairs, open_pairs
+    from xctvol.plan import Plan, Serial
+    from xctvol.sources import Source, open_source
+    from xctvol.stages.convert import convert, convert_labels
+    from xctvol.stages.evaluate import evaluate
+    from xctvol.stages.measure import measure
+    from xctvol.stages.report import report
+    from xctvol.stages.segment import segment
+    from xctvol.stages.train import train
+    from xctvol.tables import Tables, open_tables
+    from xctvol.units import Spacing, parse_spacing
+    from xctvol.volume import Volume, open_volume
+
+_HOMES = {
+    "Dask": "execution",
+    "Labels": "labels",
+    "Materials": "materials",
+    "Model": "model.file",
+    "Pairs": "pairs",
+    "Plan": "plan",
+    "Serial": "plan",
+    "Source": "sources",
+    "Spacing": "units",
+    "Tables": "tables",
+    "Volume": "volume",
+    "XctvolError": "errors",
+    "convert": "stages.convert",
+    "convert_labels": "stages.convert",
+    "evaluate": "stages.evaluate",
+    "measure": "stages.measure",
+    "open_labels": "labels",
+    "open_model": "model.file",
+    "open_pairs": "pairs",
+    "open_source": "sources",
+    "open_tables": "tables",
+    "open_volume": "volume",
+    "parse_spacing": "units",
+    "report": "stages.report",
+    "segment": "stages.segment",
+    "train": "stages.train",
+}
+
+__all__ = [
+    "Dask",
+    "Labels",
+    "Materials",
+    "Model",
+    "Pairs",
+    "Plan",
+    "Serial",
+    "Source",
+    "Spacing",
+    "Tables",
+    "Volume",
+    "XctvolError",
+    "convert",
+    "convert_labels",
+    "evaluate",
+    "measure",
+    "open_labels",
+    "open_model",
+    "open_pairs",
+    "open_source",
+    "open_tables",
+    "open_volume",
+    "parse_spacing",
+    "report",
+    "segment",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,7 @@
 """Files that are either whole or absent: write beside, flush, rename."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -84,7 +85,7 @@ def remove_partials(path: Path) -> None:
     if path.is_dir():
         left = list(path.rglob(f".*{_SUFFIX}"))
     else:
-        left = list(path.parent.glob(f".{path.name}.*{_SUFFIX}"))
+        left = list(path.parent.glob(f".{glob.escape(path.name)}.*{_SUFFIX}"))
     for partial in left:
         partial.unlink(missing_ok=True)
 

@@ -12,6 +12,7 @@
 A list of exactly three whole numbers is a colour; three grey values are [[1], [2], [3]].
 """
 
+import json
 import re
 import tomllib
 from collections import Counter
@@ -105,6 +106,18 @@ class Materials(Sequence[Material]):
 
     def to_json(self) -> list[dict[str, Any]]:
         return [material.to_json() for material in self.table]
+
+    def to_toml(self) -> str:
+        """The table as a file that `read` reads back."""
+        entries = []
+        for m in self.table:
+            values = [list(v) if len(v) == 3 else v[0] for v in m.mask]
+            mask = values[0] if len(values) == 1 else [v if isinstance(v, list) else [v] for v in values]
+            entries.append(
+                f"[[material]]\nname = {json.dumps(m.name)}\nmask = {mask}\n"
+                f'label = {m.label}\ncolor = "{m.color}"\nthreshold = {m.threshold}\n'
+            )
+        return "\n".join(entries)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ product finished, last of all. `Serial` is the reference executor: any other giv
 
 import contextvars
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -26,6 +26,7 @@ __all__ = [
     "Plan",
     "Product",
     "Progress",
+    "Run",
     "Serial",
     "Stage",
     "Task",
@@ -92,6 +93,12 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
+class Run(Protocol):
+    """Runs a stage's task on blocks; raises what the first failing block raised."""
+
+    def __call__(self, stage: Stage, blocks: Sequence[Block], listen: Listener, /) -> None: ...
+
+
 class Executor(Protocol):
     """Runs a stage's task on blocks. Tasks get paths, never arrays; results are tiny."""
 
@@ -103,7 +110,9 @@ class Executor(Protocol):
         """Bytes all workers together may hold; None where it cannot be known from here."""
         ...
 
-    def run(self, stage: Stage, blocks: Sequence[Block], listen: Listener) -> None: ...
+    def session(self) -> AbstractContextManager[Run]:
+        """What runs blocks while it is entered; workers may be kept from stage to stage."""
+        ...
 
 
 class Product(Protocol[T_co]):
@@ -173,11 +182,15 @@ class Serial:
     def memory(self) -> int | None:
         return available_memory() if self.memory_limit is None else self.memory_limit
 
-    def run(self, stage: Stage, blocks: Sequence[Block], listen: Listener) -> None:
-        for block in blocks:
-            with reporting(_to_listener(stage, block, listen)):
-                run_block(stage.task, stage.journal, block)
-            listen(Progress(stage, block.index, stage.units(block)))
+    def session(self) -> AbstractContextManager[Run]:
+        return nullcontext(_run_in_turn)
+
+
+def _run_in_turn(stage: Stage, blocks: Sequence[Block], listen: Listener) -> None:
+    for block in blocks:
+        with reporting(_to_listener(stage, block, listen)):
+            run_block(stage.task, stage.journal, block)
+        listen(Progress(stage, block.index, stage.units(block)))
 
 
 def _to_listener(stage: Stage, block: Block, listen: Listener) -> Callable[[int, str], None]:
@@ -240,10 +253,11 @@ class Plan(Generic[T]):
         executor = executor or Serial()
         if not self.finished():
             self._start(executor)
-            for stage in self.stages:
-                executor.run(stage, stage.pending(), listen)
-                if stage.conclude is not None:
-                    stage.conclude()
+            with executor.session() as run:
+                for stage in self.stages:
+                    run(stage, stage.pending(), listen)
+                    if stage.conclude is not None:
+                        stage.conclude()
         self._finish()
         return self.product.open()
 
@@ -341,15 +355,16 @@ class Part(Generic[T]):
         if plan.finished():
             return plan.product.open()
         plan._start(executor)  # noqa: SLF001 - a part is a plan's other way to run
-        for stage in plan.stages:
-            mine = [b for b in stage.pending() if b.index % self.count == self.number - 1]
-            executor.run(stage, mine, listen)
-            if plan.finished():  # another part was last, and has removed the journal
-                break
-            if stage.pending():
-                return None
-            if stage.conclude is not None:
-                stage.conclude()
+        with executor.session() as run:
+            for stage in plan.stages:
+                mine = [b for b in stage.pending() if b.index % self.count == self.number - 1]
+                run(stage, mine, listen)
+                if plan.finished():  # another part was last, and has removed the journal
+                    break
+                if stage.pending():
+                    return None
+                if stage.conclude is not None:
+                    stage.conclude()
         plan._finish()  # noqa: SLF001
         return plan.product.open()
 

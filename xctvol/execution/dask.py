@@ -5,25 +5,26 @@ each future is released at once, so a lost worker costs only the blocks it was w
 """
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import dask
-from distributed import Client, Future, Nanny, Scheduler, SpecCluster, as_completed, get_worker
+from distributed import Client, Future, Scheduler, SpecCluster, as_completed, get_worker
+from distributed.deploy.subprocess import SubprocessWorker
 from distributed.scheduler import KilledWorker
 
 from xctvol.errors import PartialError, UsageError
 from xctvol.grid import Block
 from xctvol.journal import Journal
-from xctvol.plan import Listener, Progress, Stage, Task, reporting, run_block
-from xctvol.resources import available_memory
+from xctvol.plan import Listener, Progress, Run, Stage, Task, reporting, run_block
+from xctvol.resources import available_memory, thread_budget
 
 __all__ = ["Dask"]
 
 _TOPIC = "xctvol"
+_SLOTS_PER_GPU = 2  # one keeps a GPU 56 % busy, two 99 %
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": 3,
     "distributed.worker.memory.spill": False,  # nothing large is ever held in dask
@@ -38,7 +39,8 @@ _SETTINGS = {
 class Dask:
     """Runs blocks on `workers` local processes, or on the cluster at `address`.
 
-    With `gpus`, there is one process for each of the first `gpus` devices, which sees no other.
+    With `gpus`, there is one process for each of the first `gpus` devices, which sees no other and
+    works on two blocks at a time: one is read or written while the other is on the device.
     `address` is a scheduler's address (tcp://...) or scheduler file (.json); then the cluster
     says how many workers there are.
     """
@@ -52,7 +54,7 @@ class Dask:
         if self.workers < 1 or self.gpus < 0:
             raise UsageError(f"{self.workers} workers cannot do anything; use 1 or more")
         if self.gpus:
-            object.__setattr__(self, "workers", self.gpus)
+            object.__setattr__(self, "workers", self.gpus * _SLOTS_PER_GPU)
 
     @property
     def memory(self) -> int | None:
@@ -60,25 +62,20 @@ class Dask:
             return self.memory_limit
         return available_memory() if self.address is None else None
 
-    def run(self, stage: Stage, blocks: Sequence[Block], listen: Listener) -> None:
-        """Run the stage's task on every block; raises what the first failing block raised."""
-        if not blocks:
-            return
-        with dask.config.set(_SETTINGS), self._client() as client:
-            client.subscribe_topic(_TOPIC, lambda event: listen(_progress(stage, event)))
-            futures = [
-                client.submit(_do, stage.task, stage.journal, block, pure=False, retries=0)
-                for block in blocks
-            ]
-            waiting = dict(zip((future.key for future in futures), blocks, strict=True))
-            completed = as_completed(futures)
-            del futures  # as_completed holds the only references, and drops each when it is done
-            try:
-                for future in completed:
-                    _settle(future, stage, waiting.pop(future.key), listen)
-            except BaseException:
-                client.cancel(list(completed.futures), force=True)
-                raise
+    @contextmanager
+    def session(self) -> Iterator[Run]:
+        """Runs stages on one cluster, which is started for the first block there is to do."""
+        with ExitStack() as stack:
+            clients: list[Client] = []
+
+            def run(stage: Stage, blocks: Sequence[Block], listen: Listener) -> None:
+                if blocks and not clients:
+                    stack.enter_context(dask.config.set(_SETTINGS))
+                    clients.append(stack.enter_context(self._client()))
+                if blocks:
+                    _run(clients[0], stage, blocks, listen)
+
+            yield run
 
     @contextmanager
     def _client(self) -> Iterator[Client]:
@@ -93,20 +90,26 @@ class Dask:
                 yield client
 
     def _cluster(self) -> SpecCluster:
-        """Scheduler and workers on the loopback interface, with no dashboard and no log lines."""
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
+        """A scheduler in this process and workers on the loopback interface, no dashboard.
+
+        Workers are started as commands, not forked or spawned from this process: that works from
+        notebooks and from scripts without a main guard, and shares no threads or CUDA state.
+        """
         workers = {
             number: {
-                "cls": Nanny,
+                "cls": SubprocessWorker,
                 "options": {
-                    "nthreads": 1,
-                    "env": self._environment(number, threads),
-                    "memory_limit": 0,
-                    "silence_logs": logging.CRITICAL,
-                    "dashboard": False,
+                    "worker_class": "distributed.Nanny",
+                    "worker_kwargs": {
+                        "nthreads": _SLOTS_PER_GPU if self.gpus else 1,
+                        "env": self._environment(number),
+                        "memory_limit": 0,
+                        "silence_logs": logging.CRITICAL,
+                        "dashboard": False,
+                    },
                 },
             }
-            for number in range(self.workers)
+            for number in range(self.gpus or self.workers)
         }
         scheduler = {
             "cls": Scheduler,
@@ -114,11 +117,32 @@ class Dask:
         }
         return SpecCluster(workers, scheduler, silence_logs=logging.CRITICAL)
 
-    def _environment(self, number: int, threads: int) -> dict[str, str]:
-        environment = {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
+    def _environment(self, number: int) -> dict[str, str]:
+        threads = str(max(1, thread_budget() // self.workers))
+        environment = {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = str(number)
         return environment
+
+
+def _run(client: Client, stage: Stage, blocks: Sequence[Block], listen: Listener) -> None:
+    """Run the stage's task on every block; raises what the first failing block raised."""
+    client.subscribe_topic(_TOPIC, lambda event: listen(_progress(stage, event)))
+    futures = [
+        client.submit(_do, stage.task, stage.journal, block, pure=False, retries=0)
+        for block in blocks
+    ]
+    waiting = dict(zip((future.key for future in futures), blocks, strict=True))
+    completed = as_completed(futures, loop=client.loop)
+    del futures  # as_completed holds the only references, and drops each when it is done
+    try:
+        for future in completed:
+            _settle(future, stage, waiting.pop(future.key), listen)
+    except BaseException:
+        client.cancel(list(completed.futures), force=True)
+        raise
+    finally:
+        client.unsubscribe_topic(_TOPIC)
 
 
 def _do(task: Task, journal: Journal, block: Block) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from xctvol.errors import InputError
 from xctvol.files import read_json, write_json
 from xctvol.grid import Index3
-from xctvol.materials import UNLABELLED, Materials
+from xctvol.materials import Materials
 from xctvol.units import Spacing
 
 __all__ = [
@@ -57,10 +57,8 @@ def multiscales(name: str, spacing: Spacing, factors: Sequence[Index3]) -> list[
 
 def image_label(materials: Materials, source: str | None) -> dict[str, Any]:
     """The `image-label` entry: colours and names of labels, and the image they belong to."""
-    colors: list[dict[str, Any]] = [{"label-value": UNLABELLED, "rgba": [0, 0, 0, 0]}]
-    colors += [{"label-value": m.label, "rgba": [*m.rgb, 255]} for m in materials]
     entry: dict[str, Any] = {
-        "colors": colors,
+        "colors": [{"label-value": m.label, "rgba": [*m.rgb, 255]} for m in materials],
         "properties": [{"label-value": m.label, "name": m.name} for m in materials],
     }
     if source is not None:

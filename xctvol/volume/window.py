@@ -47,7 +47,7 @@ class Window:
         return self._scaled(bits.view(dtype))
 
     def _scaled(self, grey: NDArray[Any]) -> NDArray[np.uint8]:
-        scaled = (grey.astype(np.float64) - self.low) * (255.0 / (self.high - self.low))
+        scaled = (grey.astype(np.float64) - self.low) * 255.0 / (self.high - self.low)
         return np.rint(np.nan_to_num(np.clip(scaled, 0.0, 255.0), nan=0.0)).astype(np.uint8)
 
     def to_json(self) -> list[float]:
@@ -139,7 +139,8 @@ class Histogram:
         if self.dtype.kind in "ui" and self.dtype.itemsize <= 2:
             return np.arange(len(self.counts), dtype=np.float64) + np.iinfo(self.dtype).min
         keys = np.arange(_FLOAT_BINS, dtype=np.uint32) << np.uint32(_FLOAT_SHIFT)
-        values: NDArray[np.float64] = _unordered(keys).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # some keys are those of NaN; nothing is counted there
+            values: NDArray[np.float64] = _unordered(keys).astype(np.float64)
         return values
 
     def window(self, percentiles: Percentiles) -> Window:

@@ -11,7 +11,7 @@ from xctvol.model.card import IDENTITY, Affine, Card
 from xctvol.model.devices import Precision, choose_device, choose_precision
 from xctvol.model.file import Model
 from xctvol.plan import Plan, Stage
-from xctvol.segment.slab import SegmentSlab
+from xctvol.stages.segment.slab import SegmentSlab
 from xctvol.volume import SLAB, Codec, Image, Volume, image_label, list_label
 
 __all__ = ["segment"]

@@ -85,7 +85,7 @@ def convert(
         peak_memory=_peak_memory(source, image),
         reads=passes * _nbytes(source),
         writes=image.nbytes,
-        notes=_notes(source, spacing),
+        notes=source.summary(),
     )
 
 
@@ -131,7 +131,7 @@ def convert_labels(
         peak_memory=_peak_memory(source, image),
         reads=_nbytes(source),
         writes=image.nbytes,
-        notes=_notes(source, spacing),
+        notes=source.summary(),
     )
 
 
@@ -251,8 +251,3 @@ def _peak_memory(source: Source, image: Image) -> int:
     voxels = depth * height * width
     per_voxel = source.dtype.itemsize + 2.5 * image.dtype.itemsize
     return int(voxels * per_voxel) + _PROCESS_BYTES
-
-
-def _notes(source: Source, spacing: Spacing) -> tuple[str, ...]:
-    origin = f" ({source.spacing_origin})" if source.spacing_origin else ""
-    return (*source.summary(), f"voxel size {spacing}{origin}")

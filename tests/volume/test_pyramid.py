@@ -1,0 +1,47 @@
+"""Halving against the definitions, written out with numpy."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from xctvol.volume import halve_grey, halve_labels
+
+small = hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=7)
+
+
+def corners(volume):
+    """Each 2 x 2 x 2 cell as a list of eight values, odd edges repeated."""
+    padded = np.pad(volume, [(0, n % 2) for n in volume.shape], mode="edge")
+    z, y, x = (n // 2 for n in padded.shape)
+    cells = padded.reshape(z, 2, y, 2, x, 2).transpose(0, 2, 4, 1, 3, 5)
+    return cells.reshape(z, y, x, 8)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32"])
+@given(data=st.data())
+def test_means_of_integers_are_exact_and_round_halves_up(dtype, data):
+    volume = data.draw(hnp.arrays(dtype, small))
+    expected = np.floor(corners(volume).astype(float).sum(axis=-1) / 8 + 0.5)
+    np.testing.assert_array_equal(halve_grey(volume), expected.astype(dtype))
+
+
+def test_means_of_floats():
+    volume = np.random.default_rng(0).normal(size=(6, 8, 4)).astype(np.float32)
+    np.testing.assert_allclose(halve_grey(volume), corners(volume).mean(axis=-1), rtol=1e-5)
+    assert halve_grey(volume).dtype == np.float32
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [("uint8", 5), ("uint8", 255), ("uint32", 9)])
+@given(data=st.data())
+def test_modes_are_most_frequent_and_smallest_of_equals(dtype, largest, data):
+    volume = data.draw(hnp.arrays(dtype, small, elements=st.integers(0, largest)))
+    cells = corners(volume)
+    expected = np.empty(cells.shape[:3], dtype)
+    for place in np.ndindex(expected.shape):
+        counts = Counter(cells[place].tolist())
+        expected[place] = min(counts, key=lambda value: (-counts[value], value))
+    np.testing.assert_array_equal(halve_labels(volume), expected)

@@ -1,0 +1,74 @@
+"""The command line: one small file a verb, and the one place where errors become exit codes."""
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from xctvol.cli import convert, demo, doctor, evaluate, info, measure, report, segment, train
+from xctvol.errors import XctvolError
+
+__all__ = ["app", "main"]
+
+_EXIT_FAILED = 1
+_EXIT_INPUT = 3
+_EXIT_INTERRUPTED = 130
+
+
+class _Boundary(TyperGroup):
+    """Turns every foreseen error into one line on stderr and an exit code.
+
+    0 done, 1 failed, 2 usage, 3 input missing or unreadable, 4 partial but resumable,
+    130 interrupted. What is not foreseen is a bug, and keeps its traceback.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except XctvolError as error:
+            self._say(str(error))
+            raise typer.Exit(error.exit_code) from None
+        except PermissionError as error:
+            self._say(f"no permission for {error.filename}: {error.strerror}")
+            raise typer.Exit(_EXIT_INPUT) from None
+        except BrokenPipeError:
+            raise typer.Exit(_EXIT_FAILED) from None
+        except KeyboardInterrupt:
+            self._say("interrupted; what is finished is kept, run the same command to continue")
+            raise typer.Exit(_EXIT_INTERRUPTED) from None
+
+    @staticmethod
+    def _say(message: str) -> None:
+        print(f"xctvol: {message}", file=sys.stderr)
+
+
+app = typer.Typer(
+    name="xctvol",
+    cls=_Boundary,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="Segment and measure X-ray CT volumes of soil and plants: convert a scan, train a model "
+    "on a few annotated slices, segment the whole scan, measure it in 3D. Every command continues "
+    "where it was stopped.",
+)
+for verb in (demo, convert, train, evaluate, segment, measure, report, info, doctor):
+    app.command()(getattr(verb, verb.__name__.rpartition(".")[2]))
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("xctvol"))
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of the `xctvol` command."""
+    app()

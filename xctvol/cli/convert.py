@@ -1,0 +1,97 @@
+"""xctvol convert."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xctvol.cli import options
+from xctvol.cli.run import carry_out
+from xctvol.errors import UsageError
+from xctvol.units import format_bytes, parse_spacing
+
+if TYPE_CHECKING:
+    from xctvol.labels import Labels
+    from xctvol.volume import Volume
+
+
+def convert(  # noqa: PLR0913 - one parameter an option
+    source: Annotated[
+        str, typer.Argument(help="Folder, 'pattern*.tif' or file of slices.", metavar="SOURCE")
+    ],
+    output: Annotated[Path, typer.Argument(help="Volume to write.", metavar="SCAN.zarr")],
+    spacing: Annotated[
+        str | None,
+        typer.Option(help="Voxel size: 0.65um, or z,y,x as 2,0.65,0.65um.", metavar="SIZE"),
+    ] = None,
+    window: Annotated[
+        str,
+        typer.Option(
+            help="Grey values to store as 0..255: none (keep them), MIN,MAX or percentiles of the "
+            "whole scan as 0.1%,99.9%."
+        ),
+    ] = "none",
+    codec: Annotated[
+        str | None, typer.Option(help="Compression: zstd, lz4 or none.", metavar="NAME")
+    ] = None,
+    allow_gaps: Annotated[
+        bool, typer.Option("--allow-gaps", help="Accept missing slice numbers.")
+    ] = False,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="SOURCE holds labels, not grey values.")
+    ] = False,
+    binarize: Annotated[
+        bool, typer.Option("--binarize", help="With --labels: non-zero is one material.")
+    ] = False,
+    materials: Annotated[
+        Path | None,
+        typer.Option(help="With --labels: table of mask values.", metavar="TOML"),
+    ] = None,
+    workers: options.Workers = None,
+    cluster: options.Cluster = "local",
+    part: options.Part = None,
+    memory: options.Memory = None,
+    dry_run: options.DryRun = False,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Convert a scan to a chunked, sharded, multiscale OME-Zarr volume."""
+    from xctvol.stages import convert as stage
+    from xctvol.materials import Materials
+    from xctvol.sources import open_source
+    from xctvol.volume import parse_window
+
+    running = options.Running(
+        dry_run, overwrite, json, quiet, workers, 0, cluster, part, memory
+    )
+    if not labels and (binarize or materials):
+        raise UsageError("--binarize and --materials say what labels mean; add --labels")
+    size = parse_spacing(spacing) if spacing else None
+    scan = open_source(source, spacing=size, allow_gaps=allow_gaps)
+    if labels:
+        table = Materials.read(materials) if materials else None
+        nonzero = "foreground" if binarize else None
+        label_plan = stage.convert_labels(scan, output, materials=table, nonzero=nonzero)
+        carry_out(label_plan, running, _label_facts)
+        return
+    if codec not in (None, "zstd", "lz4", "none"):
+        raise UsageError(f"there is no codec {codec!r}; use zstd, lz4 or none")
+    plan = stage.convert(scan, output, window=parse_window(window), codec=codec)
+    carry_out(plan, running, _facts)
+
+
+def _facts(volume: "Volume") -> dict[str, Any]:
+    stored = sum(f.stat().st_size for f in volume.path.rglob("*") if f.is_file())
+    return {
+        "volume": str(volume.path),
+        "voxels": " x ".join(map(str, volume.shape)) + f" (z, y, x) {volume.dtype}",
+        "voxel size": str(volume.spacing),
+        "levels": len(volume.levels),
+        "window": str(volume.window) if volume.window else "none",
+        "on disk": format_bytes(stored),
+    }
+
+
+def _label_facts(labels: "Labels") -> dict[str, Any]:
+    return {**_facts(labels.volume), "materials": list(labels.materials.names)}

@@ -1,0 +1,123 @@
+"""Options that several verbs share, each declared once, and what they say together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xctvol.errors import UsageError
+from xctvol.units import parse_bytes
+
+if TYPE_CHECKING:
+    from xctvol.plan import Executor, Plan
+
+__all__ = [
+    "Cluster",
+    "DryRun",
+    "Gpus",
+    "Json",
+    "MaterialsFile",
+    "Memory",
+    "Overwrite",
+    "Part",
+    "Quiet",
+    "Running",
+    "Workers",
+]
+
+_EXECUTION = "Where and how it runs"
+
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the plan and stop.", rich_help_panel=_EXECUTION)
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=_EXECUTION),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_EXECUTION)
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_EXECUTION)
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Blocks done at the same time; by default as many as fit.", rich_help_panel=_EXECUTION),
+]
+Cluster = Annotated[
+    str,
+    typer.Option(
+        help="local processes, serial, or a dask scheduler (tcp://... or its file.json).",
+        rich_help_panel=_EXECUTION,
+    ),
+]
+Gpus = Annotated[
+    int | None, typer.Option(min=0, help="GPUs to use.", rich_help_panel=_EXECUTION)
+]
+Part = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N", help="Do the I-th of N shares, as in a job array.", rich_help_panel=_EXECUTION
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="8GB", help="Memory it may use in all.", rich_help_panel=_EXECUTION
+    ),
+]
+MaterialsFile = Annotated[
+    Path, typer.Option("--materials", help="TOML table of the materials.", metavar="TOML")
+]
+
+
+@dataclass(frozen=True)
+class Running:
+    """What the shared options of one call say."""
+
+    dry_run: bool = False
+    overwrite: bool = False
+    json: bool = False
+    quiet: bool = False
+    workers: int | None = None
+    gpus: int = 0
+    cluster: str = "serial"
+    part: str | None = None
+    memory: str | None = None
+
+    def executor(self, plan: "Plan[Any]") -> "Executor":
+        """The executor they ask for; importing dask only where it is one of dask's."""
+        limit = parse_bytes(self.memory) if self.memory else None
+        if self.cluster == "serial":
+            from xctvol.plan import Serial
+
+            return Serial(limit)
+        from xctvol.execution import Dask
+
+        if self.cluster == "local":
+            return Dask(self.workers or _fitting_workers(plan, limit), self.gpus, None, limit)
+        if ":" in self.cluster or self.cluster.endswith(".json"):
+            return Dask(1, 0, self.cluster, limit)
+        raise UsageError(
+            f"there is no cluster {self.cluster!r}; use local, serial, a dask scheduler's address "
+            "(tcp://host:8786) or its scheduler file (.json)"
+        )
+
+    def share(self) -> tuple[int, int] | None:
+        """The part to do, as (number, count), or None for all of it."""
+        if self.part is None:
+            return None
+        number, slash, count = self.part.partition("/")
+        if not (slash and number.isdigit() and count.isdigit()):
+            raise UsageError(f"cannot read the part {self.part!r}: write it as 3/40")
+        return int(number), int(count)
+
+
+def _fitting_workers(plan: "Plan[Any]", limit: int | None) -> int:
+    """A worker a processor, unless there are fewer blocks or the memory is for fewer."""
+    from xctvol.resources import available_memory, thread_budget
+
+    blocks = max(len(stage.blocks) for stage in plan.stages)
+    memory = available_memory() if limit is None else limit
+    return max(1, min(thread_budget(), blocks, memory // max(1, plan.peak_memory)))
