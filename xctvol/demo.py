@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xctvol.stages.export import write_imagej
 from xctvol.files import write_atomic
 from xctvol.labels import Labels, open_labels
 from xctvol.model.file import open_model
@@ -22,19 +21,20 @@ from xctvol.sources import open_source
 from xctvol.sources.phantom import PHANTOM_MATERIALS, Phantom
 from xctvol.stages.convert import convert
 from xctvol.stages.evaluate import evaluate
+from xctvol.stages.export import write_imagej
 from xctvol.stages.measure import measure
 from xctvol.stages.report import report
 from xctvol.stages.segment import segment
 from xctvol.stages.train import train
 from xctvol.tables import open_tables
-from xctvol.volume import layout_of, open_volume, parse_window
+from xctvol.volume import layout_of, open_volume
 
 __all__ = ["Row", "Step", "leaf", "results", "steps", "write_leaf"]
 
 _SHAPE = (96, 320, 320)
 _TRAINED_ON = range(4, 96, 8)
 _HELD_OUT = range(8, 96, 24)
-_BATCH, _CROP, _EPOCHS = 4, 256, 60
+_BATCH, _CROP, _EPOCHS = 4, 256, 30
 _WINDOW = "0.1%,99.9%"
 
 
@@ -105,11 +105,11 @@ def _mask(phantom: Phantom, z: int) -> NDArray[np.uint8]:
 
 def steps(folder: Path) -> tuple[Step, ...]:
     """The commands from scan to report, in order; each plan needs the products before it."""
-    scan, model, tables = folder / "leaf.zarr", folder / "leaf.safetensors", folder / "leaf-measures"
-    materials = folder / "leaf.toml"
+    scan, tables = folder / "leaf.zarr", folder / "leaf-measures"
+    materials, model = folder / "leaf.toml", folder / "leaf.safetensors"
 
     def converting() -> Plan[Any]:
-        return convert(open_source(folder / "scan"), scan, window=parse_window(_WINDOW))
+        return convert(open_source(folder / "scan"), scan, window=_WINDOW)
 
     def training() -> Plan[Any]:
         pairs = open_pairs(folder / "annotated", materials)
@@ -119,8 +119,9 @@ def steps(folder: Path) -> tuple[Step, ...]:
         )  # fmt: skip  # the command's options, side by side
 
     def evaluating() -> Plan[Any]:
-        held_out = open_pairs(folder / "held-out", materials)
-        return evaluate([open_model(model)], held_out, folder / "scores")
+        trained = open_model(model)
+        held_out = open_pairs(folder / "held-out", trained.card.materials)
+        return evaluate([trained], held_out, folder / "scores")
 
     def reporting() -> Plan[Any]:
         return report(
@@ -138,7 +139,7 @@ def steps(folder: Path) -> tuple[Step, ...]:
             "serial",
         ),
         Step(
-            "xctvol evaluate leaf.safetensors held-out --materials leaf.toml --output scores",
+            "xctvol evaluate leaf.safetensors held-out --output scores",
             evaluating,
             "serial",
         ),
@@ -156,20 +157,18 @@ def results(folder: Path) -> tuple[Row, ...]:
     """Each material's measured volume, and F1 of all its voxels against the phantom's truth."""
     labels = open_labels(folder / "leaf.zarr")
     confusion = _confusion(leaf(), labels)
-    tables = open_tables(folder / "leaf-measures")
+    table = open_tables(folder / "leaf-measures").materials
+    measured = {
+        row.material: (int(row.voxels), float(row.volume_um3))
+        for row in table.itertuples(index=False)
+    }
     rows = []
     for material in labels.materials:
         true = int(confusion[material.label, material.label])
         total = int(confusion[material.label].sum() + confusion[:, material.label].sum())
-        measured = tables.materials.set_index("material").loc[material.name]
-        rows.append(
-            Row(
-                material.name,
-                int(measured["voxels"]),
-                float(measured["volume_um3"]),
-                2 * true / total if total else float("nan"),
-            )
-        )
+        voxels, volume_um3 = measured[material.name]
+        f1 = 2 * true / total if total else float("nan")
+        rows.append(Row(material.name, voxels, volume_um3, f1))
     return tuple(rows)
 
 

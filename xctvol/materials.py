@@ -109,14 +109,11 @@ class Materials(Sequence[Material]):
 
     def to_toml(self) -> str:
         """The table as a file that `read` reads back."""
-        entries = []
-        for m in self.table:
-            values = [list(v) if len(v) == 3 else v[0] for v in m.mask]
-            mask = values[0] if len(values) == 1 else [v if isinstance(v, list) else [v] for v in values]
-            entries.append(
-                f"[[material]]\nname = {json.dumps(m.name)}\nmask = {mask}\n"
-                f'label = {m.label}\ncolor = "{m.color}"\nthreshold = {m.threshold}\n'
-            )
+        entries = (
+            f"[[material]]\nname = {json.dumps(m.name)}\nmask = {_as_written(m.mask)}\n"
+            f'label = {m.label}\ncolor = "{m.color}"\nthreshold = {m.threshold}\n'
+            for m in self.table
+        )
         return "\n".join(entries)
 
     @property
@@ -181,6 +178,12 @@ def _mask_value(where: str, value: Any) -> MaskValue:
         f"{where}: {value!r} is not a mask value; write a grey value (85) or a colour of three "
         "numbers from 0 to 255 ([0, 0, 255])"
     )
+
+
+def _as_written(mask: tuple[MaskValue, ...]) -> Any:
+    if len(mask) == 1:
+        return mask[0][0] if len(mask[0]) == 1 else list(mask[0])
+    return [list(value) for value in mask]
 
 
 def _label(where: str, value: Any) -> int:

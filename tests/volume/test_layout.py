@@ -1,5 +1,7 @@
 """Layouts: what every writer and reader relies on, for any shape."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +23,7 @@ def test_every_slab_holds_whole_shards_of_every_level(shape):
 def test_levels_halve_until_they_fit_a_screen(shape):
     levels = layout_of(shape).levels
     assert levels[0].shape == shape
-    for fine, coarse in zip(levels, levels[1:], strict=False):
+    for fine, coarse in pairwise(levels):
         assert coarse.shape == tuple(-(-n // 2) for n in fine.shape)
     assert max(levels[-1].shape) <= 1024 or len(levels) == 7
 

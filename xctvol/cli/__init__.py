@@ -29,11 +29,12 @@ class _Boundary(TyperGroup):
         except XctvolError as error:
             self._say(str(error))
             raise typer.Exit(error.exit_code) from None
-        except PermissionError as error:
-            self._say(f"no permission for {error.filename}: {error.strerror}")
-            raise typer.Exit(_EXIT_INPUT) from None
         except BrokenPipeError:
             raise typer.Exit(_EXIT_FAILED) from None
+        except OSError as error:  # of the file system: the path and the reason say it all
+            self._say(f"{error.filename}: {error.strerror}")
+            unreadable = isinstance(error, PermissionError | FileNotFoundError)
+            raise typer.Exit(_EXIT_INPUT if unreadable else _EXIT_FAILED) from None
         except KeyboardInterrupt:
             self._say("interrupted; what is finished is kept, run the same command to continue")
             raise typer.Exit(_EXIT_INTERRUPTED) from None

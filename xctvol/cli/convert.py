@@ -1,7 +1,7 @@
 """xctvol convert."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -32,7 +32,8 @@ def convert(  # noqa: PLR0913 - one parameter an option
         ),
     ] = "none",
     codec: Annotated[
-        str | None, typer.Option(help="Compression: zstd, lz4 or none.", metavar="NAME")
+        Literal["zstd", "lz4", "none"] | None,
+        typer.Option(help="Compression of chunks; by default as fits the type."),
     ] = None,
     allow_gaps: Annotated[
         bool, typer.Option("--allow-gaps", help="Accept missing slice numbers.")
@@ -57,14 +58,11 @@ def convert(  # noqa: PLR0913 - one parameter an option
     quiet: options.Quiet = False,
 ) -> None:
     """Convert a scan to a chunked, sharded, multiscale OME-Zarr volume."""
-    from xctvol.stages import convert as stage
     from xctvol.materials import Materials
     from xctvol.sources import open_source
-    from xctvol.volume import parse_window
+    from xctvol.stages import convert as stage
 
-    running = options.Running(
-        dry_run, overwrite, json, quiet, workers, 0, cluster, part, memory
-    )
+    running = options.Running(dry_run, overwrite, json, quiet, workers, 0, cluster, part, memory)
     if not labels and (binarize or materials):
         raise UsageError("--binarize and --materials say what labels mean; add --labels")
     size = parse_spacing(spacing) if spacing else None
@@ -75,10 +73,7 @@ def convert(  # noqa: PLR0913 - one parameter an option
         label_plan = stage.convert_labels(scan, output, materials=table, nonzero=nonzero)
         carry_out(label_plan, running, _label_facts)
         return
-    if codec not in (None, "zstd", "lz4", "none"):
-        raise UsageError(f"there is no codec {codec!r}; use zstd, lz4 or none")
-    plan = stage.convert(scan, output, window=parse_window(window), codec=codec)
-    carry_out(plan, running, _facts)
+    carry_out(stage.convert(scan, output, window=window, codec=codec), running, _facts)
 
 
 def _facts(volume: "Volume") -> dict[str, Any]:

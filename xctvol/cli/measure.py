@@ -1,16 +1,18 @@
 """xctvol measure."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
 from xctvol.cli import options
 from xctvol.cli.run import carry_out
-from xctvol.errors import UsageError
 
 if TYPE_CHECKING:
     from xctvol.tables import Tables
+
+
+_CONNECTIVITY: Final[dict[str, Literal[6, 18, 26]]] = {"6": 6, "18": 18, "26": 26}
 
 
 def measure(  # noqa: PLR0913 - one parameter an option
@@ -25,8 +27,9 @@ def measure(  # noqa: PLR0913 - one parameter an option
         str | None, typer.Option(help="Which labels, where the volume has several.")
     ] = None,
     connectivity: Annotated[
-        int, typer.Option(help="Voxels are connected through faces (6), edges (18), corners (26).")
-    ] = 26,
+        Literal["6", "18", "26"],
+        typer.Option(help="Voxels are connected through faces (6), edges (18), corners (26)."),
+    ] = "26",
     workers: options.Workers = None,
     cluster: options.Cluster = "local",
     part: options.Part = None,
@@ -40,13 +43,9 @@ def measure(  # noqa: PLR0913 - one parameter an option
     from xctvol.labels import open_labels
     from xctvol.stages.measure import measure as stage
 
-    if connectivity not in (6, 18, 26):
-        raise UsageError(f"{connectivity} is not a connectivity; use 6, 18 or 26")
-    running = options.Running(
-        dry_run, overwrite, json, quiet, workers, 0, cluster, part, memory
-    )
+    running = options.Running(dry_run, overwrite, json, quiet, workers, 0, cluster, part, memory)
     folder = output or measures_beside(scan)
-    plan = stage(open_labels(scan, labels), folder, connectivity=connectivity)
+    plan = stage(open_labels(scan, labels), folder, connectivity=_CONNECTIVITY[connectivity])
     carry_out(plan, running, _facts)
 
 

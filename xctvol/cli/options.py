@@ -43,7 +43,11 @@ Quiet = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Blocks done at the same time; by default as many as fit.", rich_help_panel=_EXECUTION),
+    typer.Option(
+        min=1,
+        help="Blocks done at the same time; by default as many as fit.",
+        rich_help_panel=_EXECUTION,
+    ),
 ]
 Cluster = Annotated[
     str,
@@ -52,20 +56,18 @@ Cluster = Annotated[
         rich_help_panel=_EXECUTION,
     ),
 ]
-Gpus = Annotated[
-    int | None, typer.Option(min=0, help="GPUs to use.", rich_help_panel=_EXECUTION)
-]
+Gpus = Annotated[int | None, typer.Option(min=0, help="GPUs to use.", rich_help_panel=_EXECUTION)]
 Part = Annotated[
     str | None,
     typer.Option(
-        metavar="I/N", help="Do the I-th of N shares, as in a job array.", rich_help_panel=_EXECUTION
+        metavar="I/N",
+        help="Do the I-th of N shares, as in a job array.",
+        rich_help_panel=_EXECUTION,
     ),
 ]
 Memory = Annotated[
     str | None,
-    typer.Option(
-        metavar="8GB", help="Memory it may use in all.", rich_help_panel=_EXECUTION
-    ),
+    typer.Option(metavar="8GB", help="Memory it may use in all.", rich_help_panel=_EXECUTION),
 ]
 MaterialsFile = Annotated[
     Path, typer.Option("--materials", help="TOML table of the materials.", metavar="TOML")

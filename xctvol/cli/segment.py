@@ -1,13 +1,12 @@
 """xctvol segment."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from xctvol.cli import options
 from xctvol.cli.run import carry_out
-from xctvol.errors import UsageError
 
 if TYPE_CHECKING:
     from xctvol.labels import Labels
@@ -18,7 +17,8 @@ def segment(  # noqa: PLR0913 - one parameter an option
     model: Annotated[Path, typer.Argument(help="Trained model.", metavar="MODEL.safetensors")],
     labels: Annotated[str, typer.Option(help="Name of the labels to write.")] = "tissue",
     precision: Annotated[
-        str, typer.Option(help="auto, fp32, bf16 or fp16; auto is fp32 on a CPU, fp16 on a GPU.")
+        Literal["auto", "fp32", "bf16", "fp16"],
+        typer.Option(help="Arithmetic of the network; auto is fp32 on a CPU, fp16 on a GPU."),
     ] = "auto",
     workers: options.Workers = None,
     gpus: options.Gpus = None,
@@ -36,8 +36,6 @@ def segment(  # noqa: PLR0913 - one parameter an option
     from xctvol.stages.segment import segment as stage
     from xctvol.volume import open_volume
 
-    if precision not in ("auto", "fp32", "bf16", "fp16"):
-        raise UsageError(f"there is no precision {precision!r}; use auto, fp32, bf16 or fp16")
     devices = gpu_count() if gpus is None and workers is None else gpus or 0
     running = options.Running(
         dry_run, overwrite, json, quiet, workers, devices, cluster, part, memory

@@ -18,9 +18,7 @@ def train(  # noqa: PLR0913 - one parameter an option
         typer.Argument(help="Folder with images/ and masks/ of the same names.", metavar="PAIRS"),
     ],
     materials: options.MaterialsFile,
-    output: Annotated[
-        Path, typer.Option(help="Model file to write.", metavar="MODEL.safetensors")
-    ],
+    output: Annotated[Path, typer.Option(help="Model file to write.", metavar="MODEL.safetensors")],
     architecture: Annotated[
         str,
         typer.Option(
@@ -57,9 +55,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     from xctvol.pairs import open_pairs
     from xctvol.stages.train import train as stage
 
-    running = options.Running(
-        dry_run, overwrite, json, quiet, workers, 0, cluster, None, memory
-    )
+    running = options.Running(dry_run, overwrite, json, quiet, workers, 0, cluster, None, memory)
     plan = stage(
         open_pairs(pairs, Materials.read(materials)),
         output,

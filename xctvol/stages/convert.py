@@ -35,6 +35,7 @@ from xctvol.volume import (
     halve_labels,
     image_label,
     open_volume,
+    parse_window,
 )
 
 __all__ = ["convert", "convert_labels"]
@@ -46,16 +47,18 @@ def convert(
     source: Source,
     path: str | Path,
     *,
-    window: Window | Percentiles | None = None,
+    window: Window | Percentiles | str | None = None,
     codec: CodecName | None = None,
 ) -> Plan[Volume]:
     """Plan to convert a scan to an OME-Zarr volume at `path`.
 
     With a `window` voxels are stored as uint8, 0..255 standing for its range of original grey
-    values, which is recorded; without one they keep their type. Raises InputError where the
+    values, which is recorded; it may be text as on the command line ("0.1%,99.9%"). Without one
+    they keep their type. Raises InputError where the
     voxel size is unknown.
     """
     spacing = _spacing_of(source)
+    window = parse_window(window) if isinstance(window, str) else window
     dtype = source.dtype if window is None else np.dtype(np.uint8)
     image = Image(Path(path), source.shape, dtype, Codec(codec) if codec else default_codec(dtype))
     product = ImageProduct(image.path, open_volume)

@@ -1,0 +1,178 @@
+"""Bad input on the command line: one clear line, the right exit code, nothing that looks whole."""
+
+import contextlib
+import shutil
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from typer.testing import CliRunner
+
+from xctvol.cli import app
+
+IMAGEJ = {"imagej": True, "resolution": (0.5, 0.5), "metadata": {"unit": "um", "spacing": 2.0}}
+MATERIALS = """
+[[material]]
+name = "air"
+mask = 0
+[[material]]
+name = "leaf"
+mask = 255
+"""
+
+
+def xctvol(*arguments, cwd):
+    with contextlib.chdir(cwd):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refused(result, code, *words):
+    """One line on stderr that says these words, nothing on stdout, this exit code."""
+    assert result.exit_code == code, result.stderr
+    assert result.stdout == ""
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("xctvol: ")
+    for word in words:
+        assert word in line
+    return line
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten slices that convert, in scan/, and pairs that fit them."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "leaf.toml").write_text(MATERIALS)
+    for name in ("scan", "pairs/images", "pairs/masks"):
+        (tmp_path / name).mkdir(parents=True)
+    for z in range(10):
+        image = rng.integers(0, 60000, (40, 50)).astype(np.uint16)
+        tifffile.imwrite(tmp_path / f"scan/s_{z:03d}.tif", image, **IMAGEJ)
+        if z < 3:
+            tifffile.imwrite(tmp_path / f"pairs/images/s_{z:03d}.tif", image, **IMAGEJ)
+            mask = np.where(image > 30000, 255, 0).astype(np.uint8)
+            Image.fromarray(mask).save(tmp_path / f"pairs/masks/s_{z:03d}.png")
+    return tmp_path
+
+
+def convert(folder, *options):
+    return xctvol("convert", "scan", "a.zarr", "--cluster", "serial", *options, cwd=folder)
+
+
+def train(folder, *options):
+    arguments = ("pairs", "--materials", "leaf.toml", "--output", "m.safetensors")
+    small = ("--architecture", "unet", "--epochs", 1)
+    return xctvol("train", *arguments, *small, *options, cwd=folder)
+
+
+def test_the_fixture_converts(folder):
+    result = convert(folder, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert '"voxel size": "2 um"' in result.stdout
+
+
+def test_missing_path(folder):
+    refused(xctvol("convert", "nowhere", "a.zarr", cwd=folder), 3, "nowhere", "does not exist")
+    refused(xctvol("info", "nowhere", cwd=folder), 3, "nowhere", "does not exist")
+    refused(xctvol("measure", "nowhere.zarr", cwd=folder), 3, "nowhere.zarr does not exist")
+    refused(xctvol("segment", "no.zarr", "no.safetensors", cwd=folder), 3, "no.zarr")
+
+
+def test_empty_folder(folder):
+    (folder / "empty").mkdir()
+    refused(xctvol("convert", "empty", "a.zarr", cwd=folder), 3, "empty")
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.zeros((41, 50), np.uint16), ("s_004.tif", "41")),
+        (np.zeros((40, 50), np.uint8), ("s_004.tif", "uint8")),
+    ],
+    ids=["shape", "dtype"],
+)
+def test_mixed_stack(folder, image, words):
+    tifffile.imwrite(folder / "scan/s_004.tif", image)
+    refused(convert(folder), 3, *words)
+    assert not (folder / "a.zarr").exists()
+
+
+def test_truncated_tiff(folder):
+    file = folder / "scan/s_006.tif"
+    file.write_bytes(file.read_bytes()[:-500])
+    refused(convert(folder), 3, "s_006.tif")
+    assert not (folder / "a.zarr/zarr.json").exists()
+
+
+def test_gap_in_slice_numbers(folder):
+    (folder / "scan/s_005.tif").unlink()
+    refused(convert(folder), 3, "5", "allow")
+    assert convert(folder, "--allow-gaps").exit_code == 0
+
+
+def test_no_spacing(folder):
+    for file in (folder / "scan").iterdir():
+        tifffile.imwrite(file, tifffile.imread(file))
+    refused(convert(folder), 3, "voxel size", "--spacing")
+    assert convert(folder, "--spacing", "2um").exit_code == 0
+
+
+def test_existing_output(folder):
+    assert convert(folder).exit_code == 0
+    refused(convert(folder, "--window", "0,9"), 1, "a.zarr exists", "window", "--overwrite")
+    assert convert(folder, "--window", "0,9", "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["--window=9", "--spacing=2", "--memory=much", "--cluster=x"])
+def test_options_that_make_no_sense(folder, command):
+    refused(convert(folder, command), 2, command.split("=")[1])
+
+
+def test_not_enough_memory(folder):
+    refused(convert(folder, "--memory", "1MB"), 1, "memory", "1.0 MB")
+    assert not (folder / "a.zarr").exists()
+
+
+def test_unknown_mask_value(folder):
+    mask = folder / "pairs/masks/s_001.png"
+    Image.fromarray(np.full((40, 50), 9, np.uint8)).save(mask)
+    refused(train(folder), 3, "s_001.png", "9", "2000")
+
+
+def test_mask_of_another_size(folder):
+    Image.fromarray(np.zeros((39, 50), np.uint8)).save(folder / "pairs/masks/s_001.png")
+    refused(train(folder), 3, "s_001.png", "39", "40")
+
+
+def test_image_without_a_mask(folder):
+    (folder / "pairs/masks/s_001.png").unlink()
+    refused(train(folder), 3, "s_001")
+
+
+def test_model_of_other_materials(folder):
+    assert train(folder, "--quiet").exit_code == 0
+    text = (folder / "leaf.toml").read_text().replace("255", "254")
+    (folder / "leaf.toml").write_text(text)
+    refused(train(folder), 3, "255")  # now the masks do not fit the table
+    shutil.copytree(folder / "pairs", folder / "other")
+    for mask in (folder / "other/masks").iterdir():
+        Image.fromarray(np.full((40, 50), 7, np.uint8)).save(mask)
+    result = xctvol("evaluate", "m.safetensors", "other", "--output", "scores", cwd=folder)
+    refused(result, 3, "7", "2000")
+
+
+def test_damaged_model(folder):
+    assert convert(folder).exit_code == 0
+    (folder / "m.safetensors").write_bytes(b"not a model")
+    refused(xctvol("segment", "a.zarr", "m.safetensors", cwd=folder), 3, "m.safetensors")
+
+
+def test_measuring_before_segmenting(folder):
+    assert convert(folder).exit_code == 0
+    refused(xctvol("measure", "a.zarr", cwd=folder), 3, "segment")
+
+
+def test_unwritable_output(folder):
+    (folder / "file").write_text("")
+    result = xctvol("convert", "scan", "file/a.zarr", "--cluster", "serial", cwd=folder)
+    refused(result, 1, "file/a.zarr", "Not a directory")

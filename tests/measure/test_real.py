@@ -1,0 +1,62 @@
+"""Published segmentations with known answers."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from xctvol.materials import Materials
+from xctvol.stages.measure import measure
+from xctvol.units import Spacing
+
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+GLANDS = DATA / "measure_citrus_glands"
+ROOTS = DATA / "measure_big_sparse"
+CITRUS = Spacing(57.5, 57.5, 57.5)
+
+
+def needs(folder: Path) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(not folder.exists(), reason=f"no {folder.name} in shared/data")
+
+
+@pytest.fixture
+def glands(labels_of):
+    image = tifffile.imread(GLANDS / "WR05_CRC3605_18B-19-5_glands.tif")
+    return labels_of((image > 0).astype(np.uint8), CITRUS, Materials.numbered([1]))
+
+
+@needs(GLANDS)
+def test_citrus_glands_are_those_of_the_authors(glands, tmp_path):
+    tables = measure(glands, tmp_path / "out", connectivity=6).run()
+    assert len(tables.regions) == 5018
+    assert tables.materials["voxels"].tolist() == [290577]
+    published = np.loadtxt(GLANDS / "WR05_CRC3605_18B-19-5_L03_glands.csv", delimiter=",")
+    centroids = tables.regions[["centroid_z", "centroid_y", "centroid_x"]].to_numpy()
+    np.testing.assert_allclose(centroids, published, rtol=0, atol=1e-9)
+
+
+@needs(GLANDS)
+@pytest.mark.slow
+@pytest.mark.parametrize(("connectivity", "count"), [(18, 4744), (26, 4616)])
+def test_touching_glands_join(glands, tmp_path, connectivity, count):
+    tables = measure(glands, tmp_path / "out", connectivity=connectivity).run()
+    assert tables.materials["regions"].tolist() == [count]
+
+
+@needs(ROOTS)
+@pytest.mark.slow
+def test_root_system_is_one_region_through_many_blocks(labels_of, tmp_path):
+    with (
+        zipfile.ZipFile(ROOTS / "Cropped_prediction_8bit.npy.zip") as archive,
+        archive.open("Cropped_prediction_8bit.npy") as file,
+    ):
+        roots = (np.load(file) > 0).astype(np.uint8)
+    labels = labels_of(roots, Spacing(1, 1, 1), Materials.numbered([1]))
+    for connectivity, count, largest in ((6, 531, 557589), (26, 447, None)):
+        tables = measure(labels, tmp_path / str(connectivity), connectivity=connectivity).run()
+        assert len(tables.regions) == count
+        assert tables.regions["voxels"].sum() == 672028
+        if largest is not None:
+            assert tables.regions["voxels"].max() == largest

@@ -1,0 +1,189 @@
+"""Folders of pairs: complete, of one size, and read as they are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from xctvol.errors import InputError
+from xctvol.materials import Materials
+from xctvol.pairs import open_pairs
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+TWO = Materials.from_json([{"name": "dark", "mask": 0}, {"name": "bright", "mask": 255}])
+SANDSTONE = Materials.from_json(
+    [
+        {"name": "pore", "mask": [0, 0, 255]},
+        {"name": "quartz", "mask": [255, 0, 0]},
+        {"name": "clay", "mask": [0, 255, 0]},
+        {"name": "pyrite", "mask": [255, 255, 0]},
+    ]
+)
+
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"there is no {DATA}")
+
+
+def write(folder, name, image, mask, suffix="tif"):
+    for kind, pixels in (("images", image), ("masks", mask)):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        if pixels is not None:
+            Image.fromarray(pixels).save(folder / kind / f"{name}.{suffix}")
+
+
+@pytest.fixture
+def image():
+    return np.arange(12, dtype=np.uint8).reshape(3, 4)
+
+
+@pytest.fixture
+def mask():
+    return np.where(np.arange(12).reshape(3, 4) > 5, 255, 0).astype(np.uint8)
+
+
+def test_pairs_stand_in_natural_order_and_are_read(tmp_path, image, mask):
+    for name in ("s10", "s2", "s1"):
+        write(tmp_path, name, image, mask)
+    (tmp_path / "images" / ".DS_Store").write_text("x")
+    (tmp_path / "images" / "notes.txt").write_text("x")
+    pairs = open_pairs(tmp_path, TWO)
+    assert [pair.name for pair in pairs] == ["s1", "s2", "s10"]
+    annotated = pairs[0].read(TWO)
+    assert np.array_equal(annotated.image, image)
+    assert np.array_equal(annotated.indices, mask // 255)
+    assert [fact.pixels for fact in pairs.check()] == [(6, 6)] * 3
+
+
+def test_image_and_mask_may_differ_in_format(tmp_path, image, mask):
+    write(tmp_path, "a", image, None, "png")
+    write(tmp_path, "a", None, mask, "tif")
+    assert open_pairs(tmp_path, TWO).check()[0].size == (3, 4)
+
+
+def test_grey_saved_as_color_is_grey(tmp_path, image, mask):
+    write(tmp_path, "a", np.dstack([image] * 3), mask, "png")
+    assert np.array_equal(open_pairs(tmp_path, TWO)[0].read(TWO).image, image)
+
+
+def test_identity_survives_copying_but_not_editing(tmp_path, image, mask):
+    write(tmp_path / "one", "a", image, mask)
+    write(tmp_path / "two", "a", image, mask)
+    one, two = (open_pairs(tmp_path / name, TWO) for name in ("one", "two"))
+    assert one.identity() == two.identity()
+    write(tmp_path / "two", "a", image, 255 - mask)
+    assert one.identity() != two.identity()
+
+
+def wrong_size(folder, image, mask):
+    write(folder, "a", image, mask[:, :3])
+
+
+def no_mask(folder, image, mask):
+    write(folder, "a", image, mask)
+    write(folder, "b", image, None)
+
+
+def no_image(folder, image, mask):
+    write(folder, "a", image, mask)
+    write(folder, "b", None, mask)
+
+
+def twice(folder, image, mask):
+    write(folder, "a", image, mask)
+    write(folder, "a", image, None, "png")
+
+
+def empty(folder, image, mask):
+    write(folder, "a", None, None)
+    (folder / "images" / "a.jpg").write_bytes(b"")
+
+
+def soft_edges(folder, image, mask):
+    mask[0, 0] = 7
+    write(folder, "a", image, mask)
+
+
+def overlay(folder, image, mask):
+    write(folder, "a", np.dstack([image, image, image + 1]), mask)
+
+
+def two_types(folder, image, mask):
+    write(folder, "a", image, mask)
+    write(folder, "b", image.astype(np.uint16), mask)
+
+
+def not_finite(folder, image, mask):
+    grey = image.astype(np.float32)
+    grey[1, 1] = np.nan
+    write(folder, "a", grey, mask)
+
+
+def truncated(folder, image, mask):
+    write(folder, "a", np.tile(image, (50, 50)), np.tile(mask, (50, 50)))
+    path = folder / "images" / "a.tif"
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (wrong_size, r"masks.a\.tif has 3 x 3 pixels but .*images.a\.tif has 4 x 3"),
+        (no_mask, r"no mask for b\.tif"),
+        (no_image, r"no image for b\.tif"),
+        (twice, r"a\.png and a\.tif have one name"),
+        (empty, r"images holds no TIFF or PNG file, only \.jpg"),
+        (soft_edges, r"masks.a\.tif: 1 value belongs to no material .*: 7 \(1\)"),
+        (overlay, r"images.a\.tif is a colour image"),
+        (two_types, r"b\.tif holds uint16 but .*a\.tif holds uint8"),
+        (not_finite, r"images.a\.tif holds values that are not numbers"),
+        (truncated, r"images.a\.tif"),
+        (lambda *_: None, r"images does not exist"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(tmp_path, image, mask, make, message):
+    make(tmp_path, image, mask)
+    with pytest.raises(InputError, match=message):
+        open_pairs(tmp_path, TWO).check()
+
+
+@needs_data
+def test_sandstone_is_decoded_exactly():
+    pairs = open_pairs(DATA / "sandstone", SANDSTONE)
+    assert [p.name[-4:] for p in pairs] == ["0000", "0050", "0100", "0150", "0200"]
+    pair = pairs[0]
+    annotated = pair.read(SANDSTONE)
+    colors = np.array([m.mask[0] for m in SANDSTONE], np.uint8)
+    assert np.array_equal(colors[annotated.indices], np.asarray(Image.open(pair.mask)))
+    assert np.array_equal(annotated.image, tifffile.imread(pair.image))
+
+
+@needs_data
+def test_the_soft_edges_of_a_real_mask_are_refused(tmp_path):
+    for kind, name in (("images", "train_input.tif"), ("masks", "train_output.tif")):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "slice.tif").symlink_to(DATA / "aps_handseg" / name)
+    values, counts = np.unique(
+        tifffile.imread(tmp_path / "masks" / "slice.tif"), return_counts=True
+    )
+    known = Materials.from_json([{"name": "a", "mask": int(values[np.argmax(counts)])}])
+    with pytest.raises(InputError, match=rf"slice\.tif: {len(values) - 1} values belong") as error:
+        open_pairs(tmp_path, known).check()
+    second = np.argsort(-counts, kind="stable")[1]
+    assert f"{values[second]} ({counts[second]})" in str(error.value)
+
+
+@needs_data
+def test_a_hand_drawn_leaf_is_read_right(tmp_path):
+    stem = "C_I_12_Strip1_00"
+    for kind, name in (("images", "b_paganin"), ("masks", "d_labelled")):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "leaf.png").symlink_to(
+            DATA / "leaf_slice" / f"{stem}{name}-slice0440.png"
+        )
+    values = (0, 85, 128, 152, 170, 255)
+    leaf = Materials.from_json([{"name": f"tissue {v}", "mask": v} for v in values])
+    facts = open_pairs(tmp_path, leaf).check()[0]
+    truth = np.asarray(Image.open(tmp_path / "masks" / "leaf.png"))
+    assert facts.size == truth.shape == (1352, 2464)
+    assert facts.pixels == tuple(int((truth == v).sum()) for v in values)

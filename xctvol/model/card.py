@@ -1,0 +1,170 @@
+"""The card of a model: everything but the weights that decides what it predicts."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Self, get_args
+
+from xctvol.errors import InputError
+from xctvol.materials import Materials
+from xctvol.volume.window import Window
+
+__all__ = ["IDENTITY", "Affine", "Card", "Decode", "GreyScale", "Losses", "Norm", "Training"]
+
+Norm = Literal["running", "batch"]
+"""Batch normalization with the stored statistics, or with those of each slice by itself."""
+
+Decode = Literal["argmax"]
+"""How logits become labels: the material with the largest one; of equal ones the first."""
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Original grey value = stored value * scale + offset."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+IDENTITY = Affine()
+"""For slices stored with their original grey values."""
+
+
+@dataclass(frozen=True)
+class GreyScale:
+    """How grey values reach the network: (clip((grey - low) / (high - low), 0, 1) - mean) / std.
+
+    `dtype` is that of the training images, `window` is in their grey values, `mean` and `std`
+    are taken after windowing.
+    """
+
+    dtype: str
+    window: Window
+    mean: float
+    std: float
+
+    def stored(self, grey: Affine) -> tuple[float, float]:
+        """Factor and summand that take stored values of a volume to 0..1 of the window."""
+        width = self.window.high - self.window.low
+        return grey.scale / width, (grey.offset - self.window.low) / width
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Mean loss of one epoch, over the training and over the validation images."""
+
+    training: float
+    validation: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model came to be; nothing here changes what it predicts.
+
+    `scores` holds the macro-F1 on the validation images with the batch statistics as training
+    left them (`running`), recomputed afterwards (`recalibrated`) and of each slice (`batch`);
+    `kept` names the one the card uses. Epochs count from 1, replicates from 0.
+    """
+
+    options: Mapping[str, Any]
+    replicate: int
+    trained_on: tuple[str, ...]
+    validated_on: tuple[str, ...]
+    losses: tuple[Losses, ...]
+    best_epoch: int
+    scores: Mapping[str, float]
+    kept: str
+    versions: Mapping[str, str]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        return cls(
+            **{
+                **value,
+                "trained_on": tuple(value["trained_on"]),
+                "validated_on": tuple(value["validated_on"]),
+                "losses": tuple(Losses(**epoch) for epoch in value["losses"]),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model is: `architecture` names the network, see `xctvol.model.networks.build`.
+
+    `spacing_um` is that of the training scans, (z, y, x), where it is known; `scale` is the size
+    of slices as the network sees them, relative to the scan.
+    """
+
+    architecture: str
+    materials: Materials
+    grey: GreyScale
+    norm: Norm = "running"
+    decode: Decode = "argmax"
+    spacing_um: tuple[float, float, float] | None = None
+    scale: float = 1.0
+    training: Training | None = None
+
+    def with_norm(self, norm: Norm) -> "Card":
+        return replace(self, norm=norm)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": _FORMAT,
+            "architecture": self.architecture,
+            "materials": self.materials.to_json(),
+            "grey": {**asdict(self.grey), "window": self.grey.window.to_json()},
+            "norm": self.norm,
+            "decode": self.decode,
+            "spacing_um": None if self.spacing_um is None else list(self.spacing_um),
+            "scale": self.scale,
+            "training": None if self.training is None else asdict(self.training),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """The card in a model file; raises InputError where it is newer or damaged."""
+        if value is None:
+            raise InputError("it holds weights but no card, so it is not a model of xctvol")
+        version = value.get("format") if isinstance(value, Mapping) else None
+        if isinstance(version, int) and version > _FORMAT:
+            raise InputError(
+                f"its card has format {version}, this version of xctvol knows {_FORMAT}; "
+                "update xctvol"
+            )
+        try:
+            return cls(
+                architecture=str(value["architecture"]),
+                materials=Materials.from_json(value["materials"]),
+                grey=_grey(value["grey"]),
+                norm=_one_of(Norm, value["norm"]),
+                decode=_one_of(Decode, value["decode"]),
+                spacing_um=_spacing(value["spacing_um"]),
+                scale=float(value["scale"]),
+                training=value["training"] and Training.from_json(value["training"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"its card is damaged: {error!r}") from error
+
+
+def _grey(value: Any) -> GreyScale:
+    return GreyScale(
+        dtype=str(value["dtype"]),
+        window=Window.from_json(value["window"]),
+        mean=float(value["mean"]),
+        std=float(value["std"]),
+    )
+
+
+def _spacing(value: Any) -> tuple[float, float, float] | None:
+    if value is None:
+        return None
+    z, y, x = map(float, value)
+    return (z, y, x)
+
+
+def _one_of(kind: Any, value: Any) -> Any:
+    if value not in get_args(kind):
+        raise ValueError(f"{value!r} is none of {', '.join(get_args(kind))}")
+    return value

@@ -1,0 +1,79 @@
+"""Devices and precisions: what the user asks for, checked against what is there."""
+
+from contextlib import AbstractContextManager, ExitStack
+from typing import Literal
+
+import torch
+
+from xctvol.errors import UsageError
+from xctvol.units import format_bytes
+
+__all__ = [
+    "Precision",
+    "arithmetic",
+    "choose_device",
+    "choose_precision",
+    "describe_gpus",
+    "gpu_count",
+    "learning_precision",
+]
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; `auto` is the first GPU, or the CPU where there is none.
+
+    Raises UsageError for a device that is not there: work is never moved to another one silently.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"there is no device {name!r}; use auto, cpu, cuda or cuda:1") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device {name} was asked for but torch sees {torch.cuda.device_count()} CUDA devices; "
+            "use --device cpu, or see `xctvol doctor`"
+        )
+    return device
+
+
+def gpu_count() -> int:
+    """GPUs that torch can use here."""
+    return torch.cuda.device_count()
+
+
+def describe_gpus() -> list[str]:
+    """Name and memory of each GPU that torch can use here."""
+    found = [torch.cuda.get_device_properties(index) for index in range(gpu_count())]
+    return [f"{gpu.name}, {format_bytes(gpu.total_memory)}" for gpu in found]
+
+
+def choose_precision(precision: Precision, device: torch.device) -> Precision:
+    """`precision` with `auto` decided: fp32 on a CPU, fp16 on a GPU."""
+    if precision == "auto":
+        return "fp16" if device.type == "cuda" else "fp32"
+    if precision == "fp16" and device.type == "cpu":
+        raise UsageError("fp16 needs a GPU; on a CPU use fp32 (exact) or bf16")
+    return precision
+
+
+def learning_precision(device: torch.device) -> Precision:
+    """The precision to train in: bf16, which needs no scaling of the loss, where a GPU has it."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16"
+    return "fp32"
+
+
+def arithmetic(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """While active, convolutions on `device` compute in `precision`; fp32 means no TF32 either."""
+    if precision in _DTYPES:
+        return torch.autocast(device.type, _DTYPES[precision])
+    stack = ExitStack()
+    if device.type == "cuda":
+        stack.enter_context(torch.backends.cudnn.flags(allow_tf32=False))
+    return stack

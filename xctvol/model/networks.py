@@ -1,0 +1,145 @@
+"""Networks by name: torchvision's segmentation builders, our U-Net, or anybody's factory."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision import models
+
+from xctvol.errors import UsageError
+from xctvol.model.unet import UNet
+
+__all__ = [
+    "Network",
+    "build",
+    "first_mismatch",
+    "fold_batch_norm",
+    "known_architectures",
+    "outline",
+    "weight_bytes",
+]
+
+_TORCHVISION = tuple(models.list_models(module=models.segmentation))
+
+
+@dataclass(frozen=True)
+class Network:
+    """A module that turns slices into logits, and how to call it.
+
+    `body` holds the weights, under the names of its own library. It takes (n, channels, y, x);
+    where `channels` is 3 the slice is repeated. `coarse` gives its logits before the last
+    enlargement to the size of the slice (bilinear, align_corners=False), or is None where there
+    is no such step. `ordered` says that each batch normalization follows the convolution that
+    was registered before it, which folding relies on.
+    """
+
+    body: nn.Module
+    channels: int
+    coarse: Callable[[Tensor], Tensor] | None
+    ordered: bool
+
+    def logits(self, slices: Tensor) -> Tensor:
+        """(n, 1, y, x) -> (n, materials, y, x)."""
+        return _tensor(self.body(self._repeat(slices)))
+
+    def coarse_logits(self, slices: Tensor) -> Tensor:
+        """(n, 1, y, x) -> (n, materials, y', x') at the network's own resolution."""
+        return self.logits(slices) if self.coarse is None else self.coarse(self._repeat(slices))
+
+    def _repeat(self, slices: Tensor) -> Tensor:
+        return slices.expand(-1, self.channels, -1, -1)
+
+
+def known_architectures() -> tuple[str, ...]:
+    """The names `build` knows, besides package.module:factory."""
+    return ("unet", *_TORCHVISION)
+
+
+def build(architecture: str, materials: int) -> Network:
+    """An untrained network with `materials` outputs; nothing is ever downloaded.
+
+    `architecture` is `unet` (ours), the name of a torchvision segmentation builder, or
+    `package.module:factory`, a function of the number of materials that returns a module taking
+    (n, 1, y, x) and returning logits (n, materials, y, x), or a dict with them under "out".
+    Raises UsageError for an unknown name, and for a factory that cannot be imported or called.
+    """
+    if architecture == "unet":
+        return Network(UNet(materials), channels=1, coarse=None, ordered=True)
+    if architecture in _TORCHVISION:
+        return _torchvision(architecture, materials)
+    if ":" in architecture:
+        return Network(_imported(architecture, materials), channels=1, coarse=None, ordered=False)
+    raise UsageError(
+        f"there is no architecture {architecture!r}; known are "
+        f"{', '.join(known_architectures())}, and package.module:factory"
+    )
+
+
+def outline(architecture: str, materials: int) -> Network:
+    """The network without memory for its weights: shapes only, on torch's meta device."""
+    with torch.device("meta"):
+        return build(architecture, materials)
+
+
+def weight_bytes(architecture: str, materials: int) -> int:
+    """Bytes of a network's weights and buffers."""
+    state = outline(architecture, materials).body.state_dict()
+    return sum(tensor.nbytes for tensor in state.values())
+
+
+def _torchvision(name: str, materials: int) -> Network:
+    options: dict[str, Any] = {"weights": None, "weights_backbone": None}
+    if not name.startswith("lraspp"):  # which has no auxiliary head
+        options["aux_loss"] = False
+    body = models.get_model(name, num_classes=materials, **options)
+
+    def coarse(slices: Tensor) -> Tensor:
+        features = body.backbone(slices)
+        return body.classifier(features if name.startswith("lraspp") else features["out"])
+
+    return Network(body, channels=3, coarse=coarse, ordered=True)
+
+
+def _imported(architecture: str, materials: int) -> nn.Module:
+    module, _, name = architecture.partition(":")
+    try:
+        body = getattr(import_module(module), name)(materials)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise UsageError(f"cannot make the network {architecture}: {error}") from error
+    if not isinstance(body, nn.Module):
+        raise UsageError(f"{architecture} returned {type(body).__name__}, not a torch module")
+    return body
+
+
+def _tensor(result: Any) -> Tensor:
+    return result["out"] if isinstance(result, Mapping) else result
+
+
+def first_mismatch(body: nn.Module, weights: Mapping[str, tuple[int, ...]]) -> str | None:
+    """What keeps weights of these shapes from fitting `body`, or None where they fit."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in body.state_dict().items()}
+    for name, shape in wanted.items():
+        if name not in weights:
+            return f"{name} is missing"
+        if tuple(weights[name]) != shape:
+            return f"{name} has shape {tuple(weights[name])}, not {shape}"
+    extra = sorted(set(weights) - set(wanted))
+    return f"{extra[0]} is not part of the network" if extra else None
+
+
+def fold_batch_norm(body: nn.Module) -> None:
+    """Fold each batch normalization in evaluation mode into the convolution before it, in place.
+
+    Equal to rounding: a convolution's output is scaled and shifted per channel either way.
+    """
+    for parent in body.modules():
+        before: tuple[str, nn.Module] | None = None
+        for name, child in list(parent.named_children()):
+            if before and isinstance(before[1], nn.Conv2d) and isinstance(child, nn.BatchNorm2d):
+                setattr(parent, before[0], fuse_conv_bn_eval(before[1], child))
+                setattr(parent, name, nn.Identity())
+            before = (name, child)

@@ -1,0 +1,125 @@
+"""What every source of pixels offers, and the few steps that all formats share."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xctvol.errors import InputError
+from xctvol.grid import Index3
+from xctvol.journal import file_identity
+from xctvol.units import Spacing, format_bytes
+
+__all__ = ["Source"]
+
+Pixels = NDArray[Any]
+"""An array of any grey dtype."""
+
+GREY_KINDS = "uif"  # numpy kinds of whole and real numbers
+
+
+class Source(Protocol):
+    """Where the pixels of a scan are. A frozen, picklable value; opening it read no pixels."""
+
+    @property
+    def shape(self) -> Index3: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the voxels, in native byte order."""
+        ...
+
+    @property
+    def spacing(self) -> Spacing | None:
+        """Voxel size as given or as the files say believably; None where unknown."""
+        ...
+
+    @property
+    def spacing_origin(self) -> str:
+        """What said the voxel size, for people; empty where it is unknown."""
+        ...
+
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+
+    def identity(self) -> Any:
+        """A small JSON value that changes when any pixel may have changed."""
+        ...
+
+    def summary(self) -> tuple[str, ...]:
+        """Lines for people: which files, in what order, and what they hold."""
+        ...
+
+    def read_into(self, z0: int, z1: int, out: Pixels) -> None:
+        """Fill `out`, C-contiguous (z1 - z0, y, x) of `dtype`, with slices z0 to z1.
+
+        Threads may call it at the same time. Raises InputError naming the file, and the page
+        where there are several, when pixels cannot be read.
+        """
+        ...
+
+
+def check_target(source: Source, z0: int, z1: int, out: Pixels) -> None:
+    """Assert the contract of `Source.read_into`."""
+    assert 0 <= z0 <= z1 <= source.shape[0], (z0, z1, source.shape)
+    assert out.shape == (z1 - z0, *source.shape[1:]), (out.shape, source.shape)
+    assert out.dtype == source.dtype, (out.dtype, source.dtype)
+    assert out.flags.c_contiguous
+
+
+def files_identity(files: Sequence[Path]) -> dict[str, Any]:
+    """Count and digest of the names, sizes and times of `files`: short, however many there are."""
+    try:
+        each = [file_identity(path) for path in files]
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
+    digest = hashlib.sha256(json.dumps(each).encode()).hexdigest()
+    return {"files": len(files), "first": files[0].name, "digest": digest}
+
+
+def describe_pixels(shape: Index3, dtype: np.dtype[Any]) -> str:
+    z, y, x = shape
+    size = format_bytes(z * y * x * dtype.itemsize)
+    return f"{z} x {y} x {x} voxels (z, y, x) of {dtype}, {size}"
+
+
+def describe_files(files: Sequence[Path]) -> str:
+    if len(files) == 1:
+        return str(files[0])
+    return f"{len(files)} files, {files[0].name} to {files[-1].name}, in {files[0].parent}"
+
+
+def describe_spacing(spacing: Spacing | None, origin: str) -> str:
+    return "voxel size unknown" if spacing is None else f"voxel size {spacing} ({origin})"
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn the failures of the system to read `path` into one-line InputErrors."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def read_exactly(path: Path, places: Sequence[tuple[int, Pixels]]) -> None:
+    """Fill each C-contiguous array from the bytes of `path` that start at its offset."""
+    with readable(path), open(path, "rb", buffering=0) as file:
+        for offset, out in places:
+            file.seek(offset)
+            view = out.data.cast("B")
+            while view:
+                count = file.readinto(view)
+                if not count:
+                    raise InputError(
+                        f"{path} ends {len(view)} bytes early: it was cut short, or changed "
+                        "while it was read; copy it again"
+                    )
+                view = view[count:]

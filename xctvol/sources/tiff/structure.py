@@ -1,0 +1,130 @@
+"""The structure of a TIFF file: its pages, what they hold, and whether all of it is there."""
+
+import logging
+import math
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from tifffile import TiffFile, TiffPage
+
+from xctvol.errors import InputError
+from xctvol.sources.base import GREY_KINDS, readable
+from xctvol.sources.tiff.pixels import is_plain
+
+# What tifffile logs is either harmless or raised below; applications may still listen to it.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+_GREY = {0, 1}  # photometric interpretations: white or black is zero
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[TiffFile]:
+    """The open file; all failures to read it become InputErrors."""
+    with readable(path), open(path, "rb") as file:
+        with named(path):
+            tiff = TiffFile(file, name=path.name)
+        yield tiff
+
+
+@contextmanager
+def named(path: Path, number: int | None = None) -> Iterator[None]:
+    """Turn whatever a decoder raises into an InputError naming the file and the page."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # decoders raise all sorts for damaged files
+        where = str(path) if number is None else f"{path}, page {number + 1}"
+        raise InputError(f"cannot read {where}: {error}; the file is damaged or cut") from error
+
+
+def directories(path: Path) -> tuple[int, ...]:
+    """Offsets of the page directories; raises InputError where their chain is broken.
+
+    tifffile ends a broken chain silently, which would make a cut file a shorter scan.
+    """
+    found: dict[int, None] = {}
+    with readable(path), open(path, "rb") as file:
+        try:
+            for offset in _chain(file):
+                if offset in found:
+                    raise InputError(f"{path}: its pages form a circle; the file is damaged")
+                found[offset] = None
+        except (struct.error, OverflowError, ValueError):
+            raise InputError(
+                f"{path} was cut short: it ends before page {len(found) + 1}; copy it again"
+            ) from None
+    if not found:
+        raise InputError(f"{path} has no pages; it was cut short or never finished")
+    return tuple(found)
+
+
+def _chain(file: BinaryIO) -> Iterator[int]:
+    """Offset of one page directory after the other; struct.error where the file ends early."""
+    head = file.read(16)
+    order = "<" if head[:2] == b"II" else ">"
+    big = head[2:4] in (b"+\0", b"\0+")
+    count_format, link_format, entry_bytes = ("Q", "Q", 20) if big else ("H", "I", 12)
+    (offset,) = struct.unpack_from(order + link_format, head, 8 if big else 4)
+    while offset:
+        file.seek(offset)
+        (entries,) = struct.unpack(order + count_format, file.read(struct.calcsize(count_format)))
+        file.seek(offset + struct.calcsize(count_format) + entries * entry_bytes)
+        link = file.read(struct.calcsize(link_format))
+        yield offset
+        (offset,) = struct.unpack(order + link_format, link)
+
+
+def page_at(tiff: TiffFile, directory: int, number: int) -> TiffPage:
+    tiff.filehandle.seek(directory)
+    return TiffPage(tiff, number)
+
+
+def check_grey(path: Path, page: TiffPage, number: int = 0) -> None:
+    """Refuse a page that is no plane of grey values, or that lacks a part of them."""
+    where = f"{path}, page {number + 1}" if number else str(path)
+    if page.samplesperpixel != 1 or page.photometric not in _GREY:
+        raise InputError(f"{where} is a colour image; a scan has one grey value a voxel")
+    if page.dtype is None or page.dtype.kind not in "b" + GREY_KINDS or len(page.shape) != 2:
+        raise InputError(
+            f"{where} holds {page.shape} of {page.dtype or 'an unknown type'}; a slice is a plane "
+            "of whole or real numbers"
+        )
+    check_whole(path, page, number)
+
+
+def check_whole(path: Path, page: TiffPage, number: int = 0) -> None:
+    """Refuse a page of which a strip or tile is absent or ends beyond the end of the file."""
+    size = path.stat().st_size
+    if len(page.dataoffsets) < math.prod(page.chunked) or not all(page.databytecounts):
+        raise InputError(f"{path}, page {number + 1} lacks a part of its pixels; copy it again")
+    ends = [a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
+    end = page.dataoffsets[0] + page.nbytes if is_plain(page) else max(ends)
+    if end > size:
+        raise InputError(
+            f"{path} was cut short: page {number + 1} goes to byte {end}, but the file has {size}; "
+            "copy it again"
+        )
+
+
+def check_alike(path: Path, first: TiffPage, page: TiffPage, number: int) -> None:
+    """Refuse a page of another shape or dtype than the first."""
+    if (page.shape, page.dtype) != (first.shape, first.dtype):
+        raise InputError(
+            f"{path}: page {number + 1} holds {page.shape} pixels (y, x) of {page.dtype}, but "
+            f"page 1 {first.shape} of {first.dtype}; all slices of a scan must be alike"
+        )
+
+
+def following(path: Path, start: int, count: int, slice_bytes: int) -> range:
+    """Offsets of `count` slices that follow each other from `start` on, all within the file."""
+    there = (path.stat().st_size - start) // slice_bytes
+    if there < count:
+        raise InputError(
+            f"{path} was cut short: it says that it has {count} slices, but {there} fit into it; "
+            "copy it again"
+        )
+    return range(start, start + count * slice_bytes, slice_bytes)

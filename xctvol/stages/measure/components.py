@@ -1,0 +1,87 @@
+"""Connected components of one block, and how they continue in its neighbours.
+
+A block is labelled together with one voxel of low halo. The halo belongs to up to seven
+neighbours, which label the same voxels themselves: where both look at one voxel they name one
+component. These pairs connect blocks exactly for any connectivity, because any two adjacent
+voxels lie together in at least one block with its halo.
+"""
+
+from itertools import product
+from typing import Literal, NamedTuple
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from xctvol.grid import Index3
+
+__all__ = ["LOW_NEIGHBOURS", "Connectivity", "Planes", "label_block", "links", "open_labels"]
+
+Connectivity = Literal[6, 18, 26]
+
+LOW_NEIGHBOURS: tuple[Index3, ...] = tuple(
+    (-dz, -dy, -dx) for dz, dy, dx in product((0, 1), repeat=3) if dz or dy or dx
+)
+"""Steps, in blocks, to the neighbours that a low halo belongs to."""
+
+
+class Planes(NamedTuple):
+    """Labels on the border of a block, one plane an axis.
+
+    `low` is the halo plane with its halo rows; `high` the last plane of the core alone.
+    """
+
+    low: tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]
+    high: tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]
+
+    @classmethod
+    def of(cls, labels: NDArray[np.uint32]) -> "Planes":
+        halo, core = labels[:-1, :-1, :-1], labels[1:-1, 1:-1, 1:-1]
+        return cls(
+            (halo[0].copy(), halo[:, 0].copy(), halo[:, :, 0].copy()),
+            (core[-1].copy(), core[:, -1].copy(), core[:, :, -1].copy()),
+        )
+
+
+def label_block(
+    values: NDArray[np.uint8], connectivity: Connectivity
+) -> tuple[NDArray[np.uint32], int]:
+    """Number the components of equal, non-zero `values` from 1; returns labels and their count.
+
+    `values` is as in `profile`; labels are as in `sums`, with one voxel of low halo and a border
+    of zeros on the high side.
+    """
+    block = np.pad(values[:, 1:-2, 1:-2], (0, 1))  # a copy: cc3d refuses read-only arrays
+    labels: NDArray[np.uint32]
+    labels, count = cc3d.connected_components(  # type: ignore[assignment] # dtype is out_dtype
+        block, connectivity=connectivity, out_dtype=np.uint32, return_N=True
+    )
+    return labels, count
+
+
+def open_labels(planes: Planes, has_next: Index3, count: int) -> NDArray[np.bool_]:
+    """Which of the labels 0..count may go on in another block; (count + 1,).
+
+    `has_next` is 1 along the axes where the volume goes on after the block.
+    """
+    is_open = np.zeros(count + 1, bool)
+    for low, high, following in zip(planes.low, planes.high, has_next, strict=True):
+        is_open[low] = True
+        if following:
+            is_open[high] = True
+    is_open[0] = False
+    return is_open
+
+
+def links(mine: Planes, neighbour: Planes, step: Index3) -> NDArray[np.uint32]:
+    """Pairs (my label, its label) of one component, (n, 2), sorted, each once.
+
+    `step` leads to the neighbour and is one of LOW_NEIGHBOURS. It is looked at in the plane of
+    the first axis it steps along; on the other axes it shares either the core or the halo row.
+    """
+    axis = step.index(-1)
+    others = [s for a, s in enumerate(step) if a != axis]
+    here = mine.low[axis][tuple(slice(0, 1) if s else slice(1, None) for s in others)]
+    there = neighbour.high[axis][tuple(slice(-1, None) if s else slice(None) for s in others)]
+    pairs = np.stack([here.ravel(), there.ravel()], axis=1)
+    return np.unique(pairs[pairs[:, 0] > 0], axis=0)

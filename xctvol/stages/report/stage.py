@@ -1,0 +1,178 @@
+"""The plan of `report`: one page from a scan, its labels, their measurements and scores."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from xctvol.errors import InputError, PlanError
+from xctvol.files import remove_tree, sha256, write_atomic
+from xctvol.grid import Block, Grid
+from xctvol.journal import Journal, Recipe
+from xctvol.labels import Labels
+from xctvol.plan import Plan, Stage, read_recipe
+from xctvol.stages.report.facts import (
+    made_with,
+    read_scores,
+    region_sizes,
+    rows,
+    scan_facts,
+    shares,
+    steps,
+)
+from xctvol.stages.report.page import Page, recipe_in, render
+from xctvol.stages.report.plots import plot_region_sizes, plot_shares
+from xctvol.stages.report.views import contact_sheet, largest_plane, orthoslices
+from xctvol.tables import Tables, open_tables
+from xctvol.volume import Volume
+
+__all__ = ["report"]
+
+_PROCESS_BYTES = 300_000_000  # interpreter, matplotlib and the encoded pictures
+_BYTES_PER_PIXEL = 16  # of the largest plane, while it is read
+_PLANES = 15
+_PAGE_BYTES = 20_000_000  # the size of its pictures is bounded; most pages have 1 to 3 MB
+
+
+def report(
+    volume: Volume,
+    labels: Labels,
+    tables: Tables | None,
+    scores: Path | None,
+    output: str | Path,
+) -> Plan[Path]:
+    """Plan to write the page about a scan to `output`.
+
+    `tables` are those of `measure` for these labels, `scores` the folder that `evaluate` wrote;
+    without them the page leaves out what they would tell. Raises InputError where the parts do
+    not belong together.
+    """
+    _refuse_strangers(volume, labels, tables)
+    product = _PageFile(Path(output))
+    recipe = Recipe(
+        "report",
+        inputs={
+            "scan": volume.digest,
+            "labels": labels.volume.digest,
+            "measurements": None if tables is None else _recipe_of(tables).digest,
+            "scores": None if scores is None else _checked_digest(scores),
+        },
+        options={},
+    )
+    draw = _Draw(
+        scan=volume,
+        labels=labels,
+        tables=None if tables is None else tables.path,
+        scores=scores,
+        output=product.path,
+        recipe=recipe,
+    )
+    one = Grid((1, 1, 1), (1, 1, 1))
+    return Plan(
+        recipe=recipe,
+        product=product,
+        stages=(Stage("draw", draw, one, Journal(product.work), unit="blocks"),),
+        conclude=_nothing,
+        peak_memory=_PROCESS_BYTES + _BYTES_PER_PIXEL * largest_plane(volume),
+        reads=_PLANES * largest_plane(volume) * (volume.dtype.itemsize + 1),
+        writes=_PAGE_BYTES,
+    )
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Draw the page and put it in place; the recipe inside says that it is finished."""
+
+    scan: Volume
+    labels: Labels
+    tables: Path | None
+    scores: Path | None
+    output: Path
+    recipe: Recipe
+
+    def __call__(self, _: Block) -> None:
+        tables = None if self.tables is None else open_tables(self.tables)
+        page = Page(
+            title=self.scan.path.stem,
+            made_with=made_with(),
+            recipe=self.recipe,
+            facts=scan_facts(self.scan),
+            materials=self.labels.materials,
+            ortho=orthoslices(self.scan, self.labels),
+            rows=rows(self.labels, tables, self.scores) if tables else (),
+            share_plot=self._shares(tables),
+            size_plot=self._sizes(tables),
+            sheet=contact_sheet(self.scan, self.labels),
+            steps=tuple(steps(*self._history(tables))),
+        )
+        write_atomic(self.output, render(page).encode())
+
+    def _shares(self, tables: Tables | None) -> str:
+        if tables is None or self.scan.shape[0] < 2:
+            return ""
+        return plot_shares(*shares(self.labels, tables), tuple(self.labels.materials))
+
+    def _sizes(self, tables: Tables | None) -> str:
+        sizes = {} if tables is None else region_sizes(self.labels, tables)
+        return plot_region_sizes(sizes) if sizes else ""
+
+    def _history(self, tables: Tables | None) -> list[Recipe | None]:
+        made = [self.scan.recipe]
+        if self.labels.volume.path != self.scan.path:
+            made.append(self.labels.volume.recipe)
+        if tables is not None:
+            made.append(_recipe_of(tables))
+        return made
+
+
+@dataclass(frozen=True)
+class _PageFile:
+    """A page as the product of a plan: whole or absent, its recipe in its head."""
+
+    path: Path
+
+    @property
+    def work(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.work")
+
+    def made_by(self) -> Recipe | None:
+        if not self.path.exists():
+            return None
+        recipe = recipe_in(self.path) if self.path.is_file() else None
+        if recipe is None:
+            raise PlanError(
+                f"{self.path} exists and is no report of xctvol, which will not touch it; "
+                "choose another name"
+            )
+        return read_recipe(self.path, recipe)
+
+    def open(self) -> Path:
+        return self.path
+
+    def remove(self) -> None:
+        remove_tree(self.path)
+        remove_tree(self.work)
+
+
+def _nothing() -> None:
+    """The page is finished once it is in place."""
+
+
+def _recipe_of(tables: Tables) -> Recipe:
+    return read_recipe(tables.path, tables.record.get("recipe"))
+
+
+def _checked_digest(scores: Path) -> str:
+    read_scores(scores)  # refuse now, not when the page is drawn
+    return sha256(scores / "scores.csv")
+
+
+def _refuse_strangers(volume: Volume, labels: Labels, tables: Tables | None) -> None:
+    if labels.volume.shape != volume.shape:
+        raise InputError(
+            f"{labels.volume.path} has the shape {labels.volume.shape} but {volume.path} has "
+            f"{volume.shape} (z, y, x): these labels are of another scan"
+        )
+    if tables is not None and _recipe_of(tables).inputs.get("labels") != labels.volume.digest:
+        raise InputError(
+            f"{tables.path} holds measurements of other labels than {labels.volume.path}; "
+            "measure these labels, or name the folder with their measurements"
+        )

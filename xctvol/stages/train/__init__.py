@@ -1,0 +1,5 @@
+"""Train: from pairs to a model file."""
+
+from xctvol.stages.train.stage import train
+
+__all__ = ["train"]

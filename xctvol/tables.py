@@ -1,0 +1,165 @@
+"""Tables of measurements: a folder of CSV and Parquet files, finished once measure.json is there.
+
+materials.csv      one row a material
+slices.csv         one row a slice and material
+interfaces.csv     one row a pair of materials
+regions.parquet    one row a region; regions.csv as well where there are few enough
+measure.json       definitions, versions and recipe; written last
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyarrow import csv
+
+from xctvol.errors import InputError, PlanError
+from xctvol.files import read_json, remove_tree, staged, write_json
+from xctvol.journal import Recipe
+from xctvol.plan import read_recipe
+
+__all__ = ["Contents", "Tables", "TablesProduct", "open_tables", "write_tables"]
+
+Columns = Mapping[str, NDArray[Any]]
+
+_MARK = "measure.json"
+_REGIONS = "regions.parquet"
+_REGIONS_CSV = "regions.csv"
+_CSV = ("materials", "slices", "interfaces")
+_WORK = ".xctvol"
+_WORDS = ("material", "material_a", "material_b")  # a name may look like a number, or like NA
+_MAY_BE_EMPTY = ("perimeter_um", "largest_region_fraction")
+_AS_WRITTEN = csv.ConvertOptions(
+    column_types={
+        **dict.fromkeys(_WORDS, pa.string()),
+        **dict.fromkeys(_MAY_BE_EMPTY, pa.float64()),
+    }
+)
+_MAX_CSV_ROWS = 1_000_000  # as many as a spreadsheet opens
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Finished tables; each is read when it is first looked at. Units are in column names."""
+
+    path: Path
+    record: Mapping[str, Any]
+    """What measure.json says: connectivity, spacing, definitions, versions, recipe."""
+
+    @cached_property
+    def materials(self) -> pd.DataFrame:
+        return self._read_csv("materials")
+
+    @cached_property
+    def slices(self) -> pd.DataFrame:
+        return self._read_csv("slices")
+
+    @cached_property
+    def interfaces(self) -> pd.DataFrame:
+        return self._read_csv("interfaces")
+
+    @cached_property
+    def regions(self) -> pd.DataFrame:
+        file = self.path / _REGIONS
+        try:
+            return pd.read_parquet(file)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"cannot read {file}: {error}; measure again") from error
+
+    def _read_csv(self, name: str) -> pd.DataFrame:
+        file = self.path / f"{name}.csv"
+        try:
+            return csv.read_csv(file, convert_options=_AS_WRITTEN).to_pandas()
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"cannot read {file}: {error}; measure again") from error
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The columns of all tables; columns of one table have one length."""
+
+    materials: Columns
+    slices: Columns
+    interfaces: Columns
+    regions: Columns
+
+
+@dataclass(frozen=True)
+class TablesProduct:
+    """A folder of tables as the product of a plan. Other files in it are left alone."""
+
+    path: Path
+
+    @property
+    def work(self) -> Path:
+        return self.path / _WORK
+
+    def made_by(self) -> Recipe | None:
+        mark = self.path / _MARK
+        if mark.exists():
+            return read_recipe(mark, _read_record(mark).get("recipe"))
+        if not self.path.exists() or self.work.is_dir():
+            return None
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            return None
+        raise PlanError(
+            f"{self.path} exists and holds no measurements of xctvol, which will not write into "
+            "it; choose another folder, or a new one"
+        )
+
+    def open(self) -> Tables:
+        return open_tables(self.path)
+
+    def remove(self) -> None:
+        names = [_MARK, *(f"{name}.csv" for name in _CSV), _REGIONS, _REGIONS_CSV, _WORK]
+        for name in names:
+            remove_tree(self.path / name)
+
+
+def open_tables(path: str | Path) -> Tables:
+    """The tables in a folder; raises InputError where there are none, or they are unfinished."""
+    path = Path(path)
+    if not (path / _MARK).exists():
+        state = "is unfinished: run measure again" if (path / _WORK).is_dir() else "has no tables"
+        raise InputError(f"{path} {state if path.exists() else 'does not exist'}")
+    return Tables(path, _read_record(path / _MARK))
+
+
+def write_tables(path: Path, contents: Contents, record: Mapping[str, Any], recipe: Recipe) -> None:
+    """Write all tables, then the record with the recipe that marks them as finished."""
+    for name in _CSV:
+        _write_csv(path / f"{name}.csv", getattr(contents, name))
+    with staged(path / _REGIONS) as partial:
+        pq.write_table(_arrow(contents.regions), partial, compression="zstd")
+    if len(next(iter(contents.regions.values()))) < _MAX_CSV_ROWS:
+        _write_csv(path / _REGIONS_CSV, contents.regions)
+    write_json(path / _MARK, {"recipe": recipe.to_json(), **record})
+
+
+def _read_record(mark: Path) -> dict[str, Any]:
+    record = read_json(mark)
+    if not isinstance(record, dict):
+        raise InputError(f"{mark} is not a record of measurements; measure again with --overwrite")
+    return record
+
+
+def _write_csv(path: Path, columns: Columns) -> None:
+    with staged(path) as partial:
+        pd.DataFrame(dict(columns)).to_csv(partial, index=False, lineterminator="\n")
+
+
+def _arrow(columns: Columns) -> pa.Table:
+    """Names as dictionaries: a region costs one small number, not a word."""
+    words = {
+        name: pa.array(values, pa.string()).dictionary_encode()
+        for name, values in columns.items()
+        if values.dtype == np.object_
+    }
+    return pa.table({**columns, **words})
