@@ -34,7 +34,7 @@ __all__ = ["Row", "Step", "leaf", "results", "steps", "write_leaf"]
 _SHAPE = (96, 320, 320)
 _TRAINED_ON = range(4, 96, 8)
 _HELD_OUT = range(8, 96, 24)
-_BATCH, _CROP, _EPOCHS = 4, 256, 30
+_BATCH, _CROP, _EPOCHS = 4, 256, 20
 _WINDOW = "0.1%,99.9%"
 
 
@@ -159,8 +159,10 @@ def results(folder: Path) -> tuple[Row, ...]:
     confusion = _confusion(leaf(), labels)
     table = open_tables(folder / "leaf-measures").materials
     measured = {
-        row.material: (int(row.voxels), float(row.volume_um3))
-        for row in table.itertuples(index=False)
+        name: (int(voxels), float(volume))
+        for name, voxels, volume in zip(
+            table["material"], table["voxels"], table["volume_um3"], strict=True
+        )
     }
     rows = []
     for material in labels.materials:

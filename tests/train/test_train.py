@@ -187,15 +187,16 @@ train(open_pairs(sys.argv[1], two), sys.argv[2], architecture="unet", crop=32, b
 def test_kill_9_changes_nothing(pairs, tmp_path):
     paths = [tmp_path / name / "m.safetensors" for name in "ab"]
     commands = [[sys.executable, "-c", KILLED, str(pairs.folder), str(path)] for path in paths]
-    subprocess.run(commands[0], check=True, timeout=120, capture_output=True)
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(commands[0], check=True, timeout=120, capture_output=True, env=alone)
     for epochs in (3, 17):
-        with subprocess.Popen(commands[1], stdout=subprocess.PIPE, text=True) as run:
+        with subprocess.Popen(commands[1], stdout=subprocess.PIPE, text=True, env=alone) as run:
             while int(run.stdout.readline()) < epochs:
                 pass
             time.sleep(0.02)
             os.kill(run.pid, signal.SIGKILL)
         assert not paths[1].exists()
-    subprocess.run(commands[1], check=True, timeout=120, capture_output=True)
+    subprocess.run(commands[1], check=True, timeout=120, capture_output=True, env=alone)
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 

@@ -34,11 +34,11 @@ class _Tally:
     """What is done of a stage, counted from the progress of its blocks."""
 
     def __init__(self, stage: plan.Stage) -> None:
-        pending = stage.pending()
+        finished = stage.journal.done()
         self.stage = stage
         self.total = stage.total
-        self._before = self.total - sum(stage.units(block) for block in pending)
-        self._blocks: dict[int, int] = {}
+        self._blocks = {b.index: stage.units(b) for b in stage.blocks if b.index in finished}
+        self._before = self.done
         self._start = time.monotonic()
 
     def add(self, event: plan.Progress) -> None:
@@ -46,12 +46,12 @@ class _Tally:
 
     @property
     def done(self) -> int:
-        return self._before + sum(self._blocks.values())
+        return sum(self._blocks.values())
 
     @property
     def rate(self) -> float:
         """Units a second since this run began."""
-        return sum(self._blocks.values()) / max(1e-9, time.monotonic() - self._start)
+        return (self.done - self._before) / max(1e-3, time.monotonic() - self._start)
 
     def line(self, note: str) -> str:
         parts = [f"{self.stage.name}: {self.done}/{self.total} {self.stage.unit}"]

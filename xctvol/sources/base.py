@@ -22,6 +22,11 @@ Pixels = NDArray[Any]
 
 GREY_KINDS = "uif"  # numpy kinds of whole and real numbers
 
+DEFLATE_DENSEST = 1032
+"""Bytes that one deflated byte stands for at best: 258 take two bits."""
+
+_HARMLESS_BYTES = 1 << 26
+
 
 class Source(Protocol):
     """Where the pixels of a scan are. A frozen, picklable value; opening it read no pixels."""
@@ -107,6 +112,37 @@ def readable(path: Path) -> Iterator[None]:
         raise InputError(f"{path} does not exist") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def decoding(what: str | Path) -> Iterator[None]:
+    """Turn whatever a decoder raises into a one-line InputError that says what cannot be read."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # decoders raise all sorts for damaged files
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"cannot read {what}: {why}; the file is damaged or cut") from error
+
+
+def file_bytes(path: Path) -> int:
+    with readable(path):
+        return path.stat().st_size
+
+
+def check_plausible(path: Path, nbytes: int, densest: int) -> None:
+    """Refuse a header that claims more pixels than the file can hold, before memory is taken.
+
+    `densest` is how many bytes of pixels the format packs into one byte at best. Raises InputError
+    where `nbytes` of pixels need a larger file, and more memory than any damaged file may take.
+    """
+    size = file_bytes(path)
+    if nbytes > max(_HARMLESS_BYTES, densest * size):
+        raise InputError(
+            f"{path} claims {format_bytes(nbytes)} of pixels, which its {size} bytes cannot hold; "
+            "the file is damaged or was cut short"
+        )
 
 
 def read_exactly(path: Path, places: Sequence[tuple[int, Pixels]]) -> None:

@@ -1,10 +1,9 @@
-"""Files whose slices lie uncompressed in them: raw, .npy, and many TIFFs."""
+"""Files whose slices lie uncompressed in them: raw, .npy, and many files of other formats."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -16,18 +15,14 @@ from xctvol.sources.base import (
     check_target,
     describe_pixels,
     describe_spacing,
+    file_bytes,
     files_identity,
     read_exactly,
     readable,
 )
 from xctvol.units import Spacing
 
-__all__ = ["Flat", "open_npy", "open_raw"]
-
-_SHAPE = re.compile(r"(?<![0-9a-z])(\d+)x(\d+)x(\d+)(?![0-9a-z])")
-_DTYPE = re.compile(r"(?<![a-z])(uint8|uint16|uint32|int8|int16|int32|float32|float64)(?![0-9])")
-_BYTE_ORDER = re.compile(r"(?<![a-z])(le|be|little|big)(?:[-_ ]?endian)?(?![a-z])")
-_ORDERS: dict[str, Literal["<", ">"]] = {"le": "<", "little": "<", "be": ">", "big": ">"}
+__all__ = ["Flat", "flat", "open_npy"]
 
 
 @dataclass(frozen=True)
@@ -71,28 +66,6 @@ class Flat:
             out.byteswap(inplace=True)
 
 
-def open_raw(path: Path, spacing: Spacing | None) -> Flat:
-    """A headerless file named like sand_200x200x100_uint8.raw: sizes along x, y and z, dtype.
-
-    More than one byte a voxel is little-endian unless the name says `be` or `big-endian`. Raises
-    InputError where the name says no shape or dtype, or the file has another size.
-    """
-    name = path.stem.lower()
-    sizes, kind, order = (pattern.search(name) for pattern in (_SHAPE, _DTYPE, _BYTE_ORDER))
-    if sizes is None or kind is None:
-        raise InputError(
-            f"{path} has no header, and its name does not say what it holds; rename it with its "
-            "sizes along x, y, z and its type, like scan_200x200x100_uint16.raw (big-endian: "
-            "scan_200x200x100_uint16_be.raw)"
-        )
-    x, y, z = (int(size) for size in sizes.groups())
-    stored = np.dtype(kind[1]).newbyteorder(_ORDERS[order[1]] if order else "<")
-    notes: tuple[str, ...] = ()
-    if stored.itemsize > 1 and order is None:
-        notes = ("taken as little-endian, since the name does not say",)
-    return _flat(path, (z, y, x), stored, 0, spacing, notes)
-
-
 def open_npy(path: Path, spacing: Spacing | None) -> Flat:
     """A .npy file of one slice (y, x) or a volume (z, y, x); raises InputError for others."""
     try:
@@ -115,25 +88,31 @@ def open_npy(path: Path, spacing: Spacing | None) -> Flat:
             "save numpy.ascontiguousarray of it"
         )
     z, y, x = (1, *shape) if len(shape) == 2 else shape
-    return _flat(path, (z, y, x), stored, offset, spacing, ())
+    return flat(path, (z, y, x), stored, offset, spacing)
 
 
-def _flat(
+def flat(
     path: Path,
     shape: Index3,
     stored: np.dtype[Any],
     offset: int,
     spacing: Spacing | None,
-    notes: tuple[str, ...],
+    notes: tuple[str, ...] = (),
+    hint: str = "",
 ) -> Flat:
+    """A file of exactly `shape` voxels of `stored` after each other from `offset` on.
+
+    Raises InputError for a file of another size; `hint` ends the message.
+    """
     z, y, x = shape
     slice_bytes = y * x * stored.itemsize
-    with readable(path):
-        size = path.stat().st_size
+    size = file_bytes(path)
     if min(shape) < 1 or size != offset + z * slice_bytes:
+        beyond = f" from byte {offset} on" if offset else ""
         raise InputError(
-            f"{path} has {size} bytes, but {z} x {y} x {x} voxels (z, y, x) of {stored.name} take "
-            f"{offset + z * slice_bytes}; the shape or type is wrong, or the file was cut short"
+            f"{path} has {size} bytes, but {z} x {y} x {x} voxels (z, y, x) of {stored.name}"
+            f"{beyond} take {z * slice_bytes}; the shape or type is wrong, or the file was cut "
+            f"short{hint}"
         )
     offsets = range(offset, size, slice_bytes)
     return Flat(path, shape, stored, offsets, spacing, "given" if spacing else "", notes)

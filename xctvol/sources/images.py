@@ -10,7 +10,7 @@ from PIL import Image
 
 from xctvol.errors import InputError
 from xctvol.sources import tiff
-from xctvol.sources.base import Pixels, readable
+from xctvol.sources.base import DEFLATE_DENSEST, Pixels, check_plausible, decoding, readable
 from xctvol.sources.kinds import Kind, kind_of
 from xctvol.sources.stack import Header
 
@@ -86,16 +86,13 @@ def _header(path: Path, image: Image.Image) -> Header:
         raise InputError(
             f"{path} is a colour image (mode {image.mode}); a scan has one grey value a voxel"
         )
-    return Header((image.height, image.width), np.dtype(dtype), getattr(image, "n_frames", 1))
+    header = Header((image.height, image.width), np.dtype(dtype), getattr(image, "n_frames", 1))
+    check_plausible(path, image.height * image.width * header.dtype.itemsize, DEFLATE_DENSEST)
+    return header
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     with readable(path), open(path, "rb") as file:
-        try:
-            with Image.open(file) as image:
-                yield image
-        except InputError:
-            raise
-        except Exception as error:  # decoders raise all sorts for damaged files
-            raise InputError(f"cannot read {path}: {error}; the file is damaged or cut") from error
+        with decoding(path), Image.open(file) as image:
+            yield image

@@ -4,12 +4,15 @@ import glob
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
-from xctvol.errors import InputError
+from xctvol.errors import InputError, UsageError
 from xctvol.sources.base import Source, readable
-from xctvol.sources.flat import open_npy, open_raw
+from xctvol.sources.flat import open_npy
 from xctvol.sources.kinds import Kind, kind_of
+from xctvol.sources.raw import RawLayout, open_raw
 from xctvol.sources.stack import open_stack
+from xctvol.sources.zarr_folder import is_zarr, open_zarr
 from xctvol.units import Spacing
 
 __all__ = ["open_source"]
@@ -23,14 +26,19 @@ def open_source(
     *,
     spacing: Spacing | None = None,
     allow_gaps: bool = False,
+    dataset: str | None = None,
+    raw: RawLayout | None = None,
 ) -> Source:
     """Open a scan: only headers are read, and what contradicts itself is refused.
 
-    `where` is a folder of slices, a pattern ('leaf/*.tif'), a list of slice files, one file (TIFF
-    with pages, a single image, .npy, raw with its shape and dtype in the name), or a phantom
-    ('phantom:96x320x320?seed=0', sizes z, y, x). In folders and patterns, files that hold no
-    pixels are passed over. `spacing` overrules what the files say of the voxel size; `allow_gaps`
-    accepts numbers missing in the names of slices.
+    `where` is a folder of slices (images or DICOM), a pattern ('leaf/*.tif'), a list of slice
+    files, one file (TIFF with pages, a single image, HDF5, NRRD, MetaImage, NIfTI, .npy, raw), a
+    zarr folder, or a phantom ('phantom:96x320x320?seed=0', sizes z, y, x). In folders and
+    patterns, files that hold no pixels are passed over.
+
+    `spacing` overrules what the files say of the voxel size; `allow_gaps` accepts numbers missing
+    in the names of slices; `dataset` names the part of an HDF5 file that is the scan; `raw` says
+    what a file without header holds, whose name need not say it then.
 
     Raises InputError for anything missing, unreadable, incomplete, mixed or in colour.
     """
@@ -38,19 +46,56 @@ def open_source(
         from xctvol.sources.phantom import parse_phantom
 
         return parse_phantom(where.removeprefix(_PHANTOM), spacing)
+    if raw is not None:
+        return open_raw(_single(where), spacing, raw)
+    if isinstance(where, str | Path) and is_zarr(Path(where).expanduser()):
+        return open_zarr(Path(where).expanduser(), spacing)
     kind, files = _one_kind(*_found(where))
+    if dataset is not None and kind is not Kind.HDF5:
+        raise UsageError(f"{files[0]} is {kind.value}: only HDF5 files have a dataset to name")
     if kind.is_image:
         return _open_images(kind, files, spacing, allow_gaps=allow_gaps)
+    if kind is Kind.DICOM:
+        return _itk().open_series(files, spacing)
     if len(files) > 1:
         raise InputError(
             f"{files[0].parent} holds {len(files)} {kind.value} files ({files[0].name}, "
             f"{files[1].name} ...); a scan is one of them: name it"
         )
+    return _open_volume(kind, files[0], spacing, dataset)
+
+
+def _open_volume(kind: Kind, path: Path, spacing: Spacing | None, dataset: str | None) -> Source:
+    """Open a file of a kind that holds a whole scan."""
+    if kind is Kind.HDF5:
+        from xctvol.sources.hdf5 import open_hdf5
+
+        return open_hdf5(path, dataset, spacing)
     if kind is Kind.NPY:
-        return open_npy(files[0], spacing)
+        return open_npy(path, spacing)
     if kind is Kind.RAW:
-        return open_raw(files[0], spacing)
-    raise InputError(f"{files[0]}: {kind.value} files are not read; export the scan as TIFF")
+        return open_raw(path, spacing)
+    return _itk().open_image(kind, path, spacing)
+
+
+def _itk() -> ModuleType:
+    """The formats that SimpleITK reads, which not every installation has."""
+    try:
+        from xctvol.sources import itk
+    except ModuleNotFoundError as error:
+        if error.name != "SimpleITK":
+            raise
+        raise InputError(
+            "DICOM, NRRD, MetaImage and NIfTI are read by SimpleITK, which is not installed: "
+            "pip install 'xctvol[dicom]'"
+        ) from None
+    return itk
+
+
+def _single(where: str | Path | Sequence[str | Path]) -> Path:
+    if not isinstance(where, str | Path):
+        raise UsageError("the layout of a raw file describes one file, not a list of files")
+    return Path(where).expanduser()
 
 
 def _open_images(

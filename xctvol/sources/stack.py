@@ -22,7 +22,7 @@ from xctvol.sources.base import (
 from xctvol.sources.order import find_order
 from xctvol.units import Spacing
 
-__all__ = ["Header", "ImageFormat", "Stack", "open_stack"]
+__all__ = ["Header", "ImageFormat", "Stack", "common_header", "open_stack"]
 
 _THREADS = 8  # header reads wait for the file system, not for the processor
 
@@ -88,7 +88,7 @@ def open_stack(
     order = find_order(files, allow_gaps=allow_gaps)
     with ThreadPoolExecutor(_THREADS) as pool:
         headers = list(pool.map(image_format.read_header, order.files))
-    first = _common(order.files, headers)
+    first = common_header(order.files, headers)
     origin, notes = "given", order.notes
     if spacing is None:
         spacing, origin = _agreed_spacing(headers)
@@ -102,7 +102,7 @@ def open_stack(
     return Stack(order.files, shape, first.dtype, spacing, origin, notes, image_format.read_slice)
 
 
-def _common(files: Sequence[Path], headers: Sequence[Header]) -> Header:
+def common_header(files: Sequence[Path], headers: Sequence[Header]) -> Header:
     """What all headers say; raises InputError naming the first file that says something else."""
     kinds = [(header.shape, header.dtype, header.pages) for header in headers]
     usual, count = Counter(kinds).most_common(1)[0]

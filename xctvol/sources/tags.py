@@ -1,17 +1,18 @@
-"""Voxel sizes as TIFF files state them, and which of those statements can be believed.
+"""Voxel sizes as files state them, and which of those statements can be believed.
 
-Believed: ImageJ's calibration, OME-XML, and resolution per centimetre. Not believed: resolution
-per inch or without unit, which writers fill in with printing defaults.
+Believed of TIFF: ImageJ's calibration, OME-XML, and resolution per centimetre. Not believed: resolution
+per inch or without unit, which writers fill in with printing defaults. No format is believed where the voxels would be smaller or larger than a CT
+scan can have.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xctvol.errors import UsageError
 from xctvol.units import Spacing, micrometres_per
 
-__all__ = ["centimetre_spacing", "imagej_spacing", "ome_spacing"]
+__all__ = ["centimetre_spacing", "imagej_spacing", "ome_spacing", "stated_spacing"]
 
 _SMALLEST_UM, _LARGEST_UM = 1e-3, 1e4  # 1 nm to 1 cm: no CT scan is outside
 _PRINTING_DPI = (72, 96, 100, 150, 200, 300, 600, 1200)  # defaults of writers
@@ -52,6 +53,16 @@ def centimetre_spacing(per_centimetre: tuple[float, float]) -> Stated | None:
     if any(math.isclose(x, _UM_PER_INCH / dpi, rel_tol=2e-3) for dpi in _PRINTING_DPI):
         return None
     return _believed(None, y, x)
+
+
+def stated_spacing(zyx: Sequence[float], unit: str) -> Spacing | None:
+    """Voxel size from numbers in a unit, or None where it cannot be one."""
+    per_unit = _micrometres(unit)
+    if per_unit is None or len(zyx) != 3:
+        return None
+    z, y, x = (size * per_unit for size in zyx)
+    stated = _believed(z, y, x)
+    return stated[0] if stated else None
 
 
 def _micrometres(unit: str) -> float | None:

@@ -156,22 +156,29 @@ class ShardedArray:
 
 @dataclass(frozen=True)
 class ZarrArray:
-    """An array of any other form, read through the zarr library."""
+    """An array of any other form, read through the zarr library.
+
+    `leading` axes before z, such as time and channel, have one entry each and are left out.
+    """
 
     path: Path
     shape: Index3
     dtype: np.dtype[Any]
     chunk: Index3
+    leading: int = 0
 
     def read_into(self, box: Box, out: NDArray[Any]) -> None:
         try:
-            out[...] = _zarr(self.path)[box.slices]
+            out[...] = _zarr(self.path)[(0,) * self.leading + box.slices]
         except (ValueError, RuntimeError, OSError) as error:
             raise InputError(f"cannot read {self.path}: {error}") from error
 
 
 def open_array(path: Path) -> Array:
-    """The array in a zarr folder, v3 or v2; raises InputError for what is not (z, y, x) numbers."""
+    """The array in a zarr folder, v3 or v2; raises InputError for what is not (z, y, x) numbers.
+
+    More axes may precede z, of one entry each.
+    """
     metadata = read_json(path / "zarr.json") if (path / "zarr.json").exists() else None
     ours = ShardedArray.from_metadata(path, metadata)
     if ours is not None:
@@ -179,12 +186,15 @@ def open_array(path: Path) -> Array:
         return ours
     array = _zarr(path)
     dtype = np.dtype(array.dtype)
-    if array.ndim != 3 or dtype.kind not in "uifb":
+    leading = array.ndim - len(AXES)
+    if leading < 0 or any(n != 1 for n in array.shape[:leading]) or dtype.kind not in "uifb":
         raise InputError(
-            f"{path} holds {array.ndim} axes of {dtype}; a volume has three, z, y and x, of numbers"
+            f"{path} holds {' x '.join(map(str, array.shape))} of {dtype}; a volume has three "
+            "axes, z, y and x, of numbers: save the wanted channel or time as an array of its own"
         )
     _refuse_absurd(path, array.shape, dtype)
-    return ZarrArray(path, _index3(array.shape), dtype, _index3(array.chunks))
+    shape, chunk = _index3(array.shape[leading:]), _index3(array.chunks[leading:])
+    return ZarrArray(path, shape, dtype, chunk, leading)
 
 
 def _zarr(path: Path) -> Any:

@@ -4,6 +4,7 @@ Specification: https://ngff.openmicroscopy.org/0.5/. What only this package know
 it under the key `xctvol`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,15 +110,20 @@ def read_attributes(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def read_spacing(path: Path, image: Mapping[str, Any]) -> Spacing:
-    """Voxel size of level 0; raises InputError where axes or units are not those of a volume."""
+    """Voxel size of level 0; raises InputError where axes or units are not those of a volume.
+
+    Time and channel axes may precede z, y and x. An axis without a unit is taken to be in um.
+    """
     try:
         names = [axis["name"] for axis in image["axes"]]
-        units = {axis.get("unit", "micrometer") for axis in image["axes"]}
+        units = {axis.get("unit", "micrometer") for axis in image["axes"][-3:]}
         steps = image["datasets"][0]["coordinateTransformations"]
-        z, y, x = next(step["scale"] for step in steps if step["type"] == "scale")
-    except (KeyError, TypeError, ValueError, IndexError, StopIteration) as error:
+        steps = [*steps, *image.get("coordinateTransformations", ())]  # the latter for all levels
+        scales = [step["scale"] for step in steps if step["type"] == "scale"]
+        z, y, x = [math.prod(factors) for factors in zip(*scales, strict=True)][-3:]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"{path}: its multiscales metadata is damaged ({error!r})") from error
-    if names != ["z", "y", "x"] or len(units) != 1:
+    if names[-3:] != ["z", "y", "x"] or not {*names[:-3]} <= {"t", "c"} or len(units) != 1:
         raise InputError(
             f"{path} has the axes {', '.join(map(str, names))}; a volume has z, y, x in one unit"
         )

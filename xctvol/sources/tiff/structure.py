@@ -4,14 +4,14 @@ import logging
 import math
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from tifffile import TiffFile, TiffPage
 
 from xctvol.errors import InputError
-from xctvol.sources.base import GREY_KINDS, readable
+from xctvol.sources.base import GREY_KINDS, decoding, readable
 from xctvol.sources.tiff.pixels import is_plain
 
 # What tifffile logs is either harmless or raised below; applications may still listen to it.
@@ -29,16 +29,9 @@ def opened(path: Path) -> Iterator[TiffFile]:
         yield tiff
 
 
-@contextmanager
-def named(path: Path, number: int | None = None) -> Iterator[None]:
+def named(path: Path, number: int | None = None) -> AbstractContextManager[None]:
     """Turn whatever a decoder raises into an InputError naming the file and the page."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # decoders raise all sorts for damaged files
-        where = str(path) if number is None else f"{path}, page {number + 1}"
-        raise InputError(f"cannot read {where}: {error}; the file is damaged or cut") from error
+    return decoding(path if number is None else f"{path}, page {number + 1}")
 
 
 def directories(path: Path) -> tuple[int, ...]:

@@ -64,7 +64,7 @@ def evaluate(
     facts = pairs.check()
     for model in models:
         _require_fit(model, pairs, facts[0])
-    files = tuple((model.path, model.digest) for model in models)
+    files = tuple((model.path.absolute(), model.digest) for model in models)
     product = ScoresProduct(Path(output))
     recipe = Recipe(
         verb="evaluate",

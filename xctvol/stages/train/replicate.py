@@ -1,5 +1,6 @@
 """The task of a training: one replicate, from its split of the pairs to its model file."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -28,6 +29,9 @@ __all__ = ["TrainReplicate", "split"]
 _LIBRARIES = ("xctvol", "torch", "torchvision")
 _RECALIBRATED_OVER = 64  # batches at most: their mean has settled long before
 
+_one_at_a_time = threading.Lock()
+"""Torch has one source of randomness a process, and a GPU holds one large training."""
+
 
 @dataclass(frozen=True)
 class TrainReplicate:
@@ -38,6 +42,10 @@ class TrainReplicate:
     product: ModelFiles
 
     def __call__(self, block: Block) -> dict[str, Any]:
+        with _one_at_a_time:
+            return self._train(block)
+
+    def _train(self, block: Block) -> dict[str, Any]:
         materials, settings = self.pairs.materials, self.settings
         draft = self.product.draft(block.index)
         draft.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,88 @@
+"""Volumes of other writers: zarr v2 and v3, OME-Zarr 0.4 and 0.5, with time and channel axes."""
+
+import json
+
+import numpy as np
+import pytest
+import zarr
+
+from xctvol.errors import InputError
+from xctvol.grid import Box
+from xctvol.units import Spacing
+from xctvol.volume import open_volume
+from xctvol.volume.array import open_array
+
+VOXELS = np.random.default_rng(0).integers(0, 60000, (7, 20, 30)).astype("u2")
+
+
+def write_array(path, voxels, zarr_format):
+    chunks = (1,) * (voxels.ndim - 3) + (3, 8, 16)
+    array = zarr.create_array(
+        path, shape=voxels.shape, dtype=voxels.dtype, chunks=chunks, zarr_format=zarr_format
+    )
+    array[...] = voxels
+
+
+def write_image(path, voxels, version, names, scale, **more):
+    """An image of one level as other programs write it."""
+    zarr_format = {"0.4": 2, "0.5": 3}[version]
+    write_array(path / "0", voxels, zarr_format)
+    axes = [
+        {"name": n, "type": "space", "unit": "millimeter"} if n in "zyx" else {"name": n}
+        for n in names
+    ]
+    steps = [{"type": "scale", "scale": scale}]
+    image = {
+        "axes": axes, "datasets": [{"path": "0", "coordinateTransformations": steps}], **more
+    }  # fmt: skip  # one image
+    if version == "0.4":
+        (path / ".zattrs").write_text(json.dumps({"multiscales": [image]}))
+    else:
+        group = {"zarr_format": 3, "node_type": "group"}
+        ome = {"ome": {"version": "0.5", "multiscales": [image]}}
+        (path / "zarr.json").write_text(json.dumps({**group, "attributes": ome}))
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("names", ["zyx", "czyx", "tczyx"])
+def test_time_and_channel_of_one_entry_are_left_out(tmp_path, version, names):
+    extra = len(names) - 3
+    voxels = VOXELS.reshape((1,) * extra + VOXELS.shape)
+    write_image(tmp_path / "v", voxels, version, names, [1] * extra + [0.003, 0.002, 0.001])
+    volume = open_volume(tmp_path / "v")
+    assert volume.spacing == Spacing(3, 2, 1)
+    assert volume.shape == VOXELS.shape
+    box = Box((1, 2, 3), (6, 20, 25))
+    np.testing.assert_array_equal(volume.read(box), VOXELS[box.slices])
+
+
+def test_a_scale_for_all_levels_counts(tmp_path):
+    common = [{"type": "scale", "scale": [10, 100, 1000]}]
+    write_image(tmp_path / "v", VOXELS, "0.4", "zyx", [0.003] * 3, coordinateTransformations=common)
+    assert open_volume(tmp_path / "v").spacing == Spacing(30, 300, 3000)
+
+
+@pytest.mark.parametrize(
+    ("names", "scale", "why"),
+    [
+        ("xyz", [1, 1, 1], "the axes x, y, z"),
+        ("qzyx", [1, 1, 1, 1], "the axes q, z, y, x"),
+        ("zyx", [1, 1], "damaged"),
+        ("zyx", None, "damaged"),
+    ],
+)
+def test_axes_and_scales_that_are_none_are_refused(tmp_path, names, scale, why):
+    voxels = VOXELS.reshape((1,) * (len(names) - 3) + VOXELS.shape)
+    write_image(tmp_path / "v", voxels, "0.5", names, scale)
+    with pytest.raises(InputError, match=why):
+        open_volume(tmp_path / "v")
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_arrays_of_several_channels_or_two_axes_are_refused(tmp_path, zarr_format):
+    write_array(tmp_path / "c", np.stack([VOXELS, VOXELS]), zarr_format)
+    with pytest.raises(InputError, match="holds 2 x 7 x 20 x 30 of uint16"):
+        open_array(tmp_path / "c")
+    zarr.create_array(tmp_path / "p", shape=(5, 6), dtype="u1", zarr_format=zarr_format)
+    with pytest.raises(InputError, match="holds 5 x 6 of uint8"):
+        open_array(tmp_path / "p")

@@ -1,0 +1,127 @@
+"""Where the pixels of an NRRD, MetaImage or NIfTI file lie, by its own header.
+
+SimpleITK reads such files as a whole. Those that are not compressed need not be: their slices lie
+one after the other. And a header may name any file as the one with its pixels, which must not be
+opened unless it lies beside it.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Literal
+
+from xctvol.errors import InputError
+from xctvol.sources.base import decoding, file_bytes, readable
+from xctvol.sources.kinds import Kind
+
+__all__ = ["Place", "find_place"]
+
+Order = Literal["<", ">"]
+
+_HEADER_BYTES = 1 << 16  # more than any header; pixels may follow
+
+
+@dataclass(frozen=True)
+class Place:
+    """The file with the pixels: from byte `offset` on, or None where they must be decoded.
+
+    A negative offset says that they end with the file. `unit` is that of the voxel size, empty
+    where the file states none; `has_spacing` is whether it states a voxel size at all.
+    """
+
+    path: Path
+    offset: int | None
+    order: Order
+    unit: str
+    has_spacing: bool = True
+
+
+def find_place(kind: Kind, path: Path) -> Place:
+    """Where the pixels of `path` lie; raises InputError for damaged or far-reaching headers."""
+    find = {Kind.NRRD: _in_nrrd, Kind.META: _in_meta, Kind.NIFTI: _in_nifti}[kind]
+    with readable(path), open(path, "rb") as file:
+        beginning = file.read(_HEADER_BYTES)
+    with decoding(path):
+        return find(path, beginning)
+
+
+def _in_nrrd(path: Path, beginning: bytes) -> Place:
+    """https://teem.sourceforge.net/nrrd/format.html"""
+    text, blank, _ = beginning.replace(b"\r\n", b" \n").partition(b"\n\n")
+    fields = _fields(text.replace(b" \n", b"\n") if not blank else text, ":")
+    name = fields.get("data file", fields.get("datafile"))
+    skip = int(fields.get("byte skip", fields.get("byteskip", "0")))
+    plain = fields["encoding"] == "raw" and int(fields.get("line skip", "0")) == 0
+    start = 0 if name else len(text) + len(blank)
+    units = fields.get("space units", fields.get("units", "")).replace('"', " ").split()
+    return Place(
+        path if name is None else _beside(path, name),
+        (skip if skip < 0 else start + skip) if plain else None,
+        ">" if fields.get("endian") == "big" else "<",
+        units[0] if len(set(units)) == 1 else "",
+        "spacings" in fields or "space directions" in fields,
+    )
+
+
+def _in_meta(path: Path, beginning: bytes) -> Place:
+    """https://itk.org/Wiki/ITK/MetaIO/Documentation"""
+    before, _, rest = beginning.partition(b"ElementDataFile")
+    line, newline, _ = rest.partition(b"\n")
+    name = line.decode().strip(" =\r\t")
+    fields = _fields(before, "=")
+    skip = int(fields.get("headersize", "0"))
+    start = len(before) + len(b"ElementDataFile") + len(line) + len(newline)
+    plain = _is_true(fields, "binarydata", "true") and not _is_true(fields, "compresseddata")
+    big = _is_true(fields, "binarydatabyteordermsb") or _is_true(fields, "elementbyteordermsb")
+    local = name.upper() == "LOCAL"
+    return Place(
+        path if local else _beside(path, name),
+        (skip if skip < 0 else skip + (start if local else 0)) if plain else None,
+        ">" if big else "<",
+        "",
+        "elementspacing" in fields or "elementsize" in fields,
+    )
+
+
+def _in_nifti(path: Path, beginning: bytes) -> Place:
+    """https://nifti.nimh.nih.gov: fields that both versions have at other places."""
+    if beginning[:2] == b"\x1f\x8b":
+        return Place(path, None, "<", "")
+    order: Order = "<" if beginning[1] < 2 and beginning[0] > 1 else ">"
+    (size,) = struct.unpack_from(f"{order}i", beginning)
+    if size == 348:
+        offset, slope, shift = struct.unpack_from(f"{order}3f", beginning, 108)
+    else:
+        slope, shift = struct.unpack_from(f"{order}2d", beginning, 176)
+        (offset,) = struct.unpack_from(f"{order}q", beginning, 168)
+    rescaled = slope != 0 and (slope, shift) != (1, 0)
+    return Place(path, None if rescaled else int(offset), order, "")
+
+
+def _fields(text: bytes, separator: str) -> Mapping[str, str]:
+    """Lines `key: value` of a header, keys in small letters; comments have no separator or '#'."""
+    fields = {}
+    for line in text.decode(errors="replace").splitlines():
+        key, found, value = line.partition(separator)
+        if found and not line.startswith("#"):
+            fields.setdefault(key.strip().lower(), value.strip())
+    return fields
+
+
+def _is_true(fields: Mapping[str, str], key: str, otherwise: str = "false") -> bool:
+    return fields.get(key, otherwise).lower() in ("true", "1")
+
+
+def _beside(path: Path, name: str) -> Path:
+    """The file of that name in the folder of `path` or below; nothing else is opened."""
+    parts = PurePath(name)
+    if name.split()[0] == "LIST" or "%" in name:
+        raise InputError(f"{path} has its slices in many files ({name}); open these as a stack")
+    if parts.is_absolute() or ".." in parts.parts:
+        raise InputError(
+            f"{path} says that its pixels are in {name}; only files in its own folder are opened: "
+            "put it there, and name it so"
+        )
+    file_bytes(path.parent / name)  # raises where there is none
+    return path.parent / name
