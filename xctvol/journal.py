@@ -55,11 +55,11 @@ class Recipe:
 
     def differences(self, other: "Recipe") -> list[str]:
         """Names of what differs from `other`, for messages."""
-        mine, theirs = self.to_json(), other.to_json()
+        mine, theirs = (json.loads(json.dumps(r.to_json())) for r in (self, other))
         names = [key for key in ("verb", "format") if mine[key] != theirs[key]]
         for group in ("inputs", "options"):
-            keys = sorted({*mine[group], *theirs[group]})
-            names += [k for k in keys if mine[group].get(k) != theirs[group].get(k)]
+            ours, others = mine[group], theirs[group]
+            names += [k for k in sorted({*ours, *others}) if ours.get(k, ...) != others.get(k, ...)]
         return names
 
 

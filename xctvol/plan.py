@@ -136,7 +136,7 @@ class Product(Protocol[T_co]):
     def open(self) -> T_co: ...
 
     def remove(self) -> None:
-        """Delete what is there, in an order that never leaves it looking finished."""
+        """Delete what is there and `work`, in an order that never leaves it looking finished."""
         ...
 
 

@@ -7,24 +7,49 @@ from pathlib import Path
 __all__ = ["available_memory", "free_disk", "thread_budget"]
 
 _MEMINFO = Path("/proc/meminfo")
-_CGROUP_LIMITS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-    ),
-)
+_ROOT = Path("/")
 
 
 def available_memory() -> int:
-    """Bytes this process can still allocate without swapping, within its control group."""
-    limits = [_machine_memory()]
-    for limit, usage in _CGROUP_LIMITS:
-        try:
-            limits.append(int(Path(limit).read_text()) - int(Path(usage).read_text()))
-        except (OSError, ValueError):  # no such group, or "max": no limit there
+    """Bytes this process can still allocate without swapping, within its control groups."""
+    return max(0, min([_machine_memory(), *_group_memory(_ROOT)]))
+
+
+def _group_memory(root: Path) -> list[int]:
+    """What each control group above this process has left: jobs and containers are limited so.
+
+    Cached files count as used there, but are given back when memory is asked for.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # not Linux
+        return []
+    left = []
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if number == "0":
+            mount, names = root / "sys/fs/cgroup", ("memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            mount = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
             continue
-    return max(0, min(limits))
+        group = mount / path.strip("/")
+        for folder in (group, *group.parents):
+            if not folder.is_relative_to(mount):
+                break
+            left += _left_in(folder, *names)
+    return left
+
+
+def _left_in(folder: Path, limit: str, usage: str) -> list[int]:
+    try:
+        free = int((folder / limit).read_text()) - int((folder / usage).read_text())
+        statistics = (folder / "memory.stat").read_text().splitlines()
+    except (OSError, ValueError):  # the root has no limit; "max" is none
+        return []
+    cached = dict(line.split(" ", 1) for line in statistics)
+    return [free + int(cached.get("total_inactive_file", cached.get("inactive_file", "0")))]
 
 
 def _machine_memory() -> int:

@@ -30,7 +30,7 @@ _MICROMETRES = {
     "meter": 1e6,
     "metre": 1e6,
 }
-_BYTES = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -116,10 +116,10 @@ def parse_bytes(text: str) -> int:
     >>> parse_bytes("8GB"), parse_bytes("2GiB")
     (8000000000, 2147483648)
     """
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?)(i?)b?\s*", text.lower())
-    if match is None or match[1].count(".") > 1 or match[1] == ".":
+    match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]*)?)\s*(?:([kmgt])(i?))?b?\s*", text.lower())
+    if match is None:
         raise UsageError(f"cannot read the memory size {text!r}: write it as 8GB or 500MB")
-    scale = _BINARY.get(match[2], 1) if match[3] else _BYTES[match[2]]
+    scale = (_BINARY if match[3] else _BYTES)[match[2] or ""]
     return int(float(match[1]) * scale)
 
 
@@ -129,10 +129,13 @@ def format_bytes(count: float) -> str:
     >>> format_bytes(26_214_400_000)
     '26.2 GB'
     """
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+    if abs(count) < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB"):
         count /= 1000
+        if round(abs(count), 1) < 1000:
+            return f"{count:.1f} {unit}"
+    count /= 1000
     return f"{count:.1f} TB"
 
 
@@ -142,7 +145,7 @@ def format_duration(seconds: float) -> str:
     >>> format_duration(4.21), format_duration(75), format_duration(7384)
     ('4.2 s', '1 min 15 s', '2 h 3 min')
     """
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

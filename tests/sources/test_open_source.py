@@ -160,7 +160,7 @@ def test_raw_files_named_by_content(tmp_path, read, name, stored, noted):
         ("sand_20x16x12.raw", "does not say what it holds"),
         ("sand_20x16x13_uint16.raw", "7680 bytes, but 13 x 16 x 20"),
         ("sand_20x16x12_uint8.raw", "take 3840"),
-        ("sand_20x16x0_uint8.raw", "take 0"),
+        ("sand_20x16x0_uint8.raw", "which is none"),
     ],
 )
 def test_raw_files_that_contradict_their_name(tmp_path, name, why):

@@ -96,6 +96,8 @@ def test_greys_tell_materials_apart_only_together_with_their_place(leaf):
     assert means["background"] + 0.5 * spread < means["air space"] < means["mesophyll"]
     assert means["bundle sheath extension"] < means["mesophyll"] < means["epidermis"]
     assert means["epidermis"] < means["vein"]
+    gap = means["mesophyll"] - means["bundle sheath extension"]
+    assert 1.5 * spread < gap < 4 * spread  # one voxel does not tell, a few together do
     dark = np.isin(labels, (1, 4))
     outside, grey = labels[dark] == 1, greys[dark]
     best = max(np.mean((grey < level) == outside) for level in range(9000, 18000, 500))

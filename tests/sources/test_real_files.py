@@ -1,5 +1,6 @@
 """Real scans, read by us and by independent readers."""
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -94,8 +95,10 @@ def test_what_makes_no_scan_is_refused_in_a_line(data):
         "formats/tiff_oddities",
         "formats/tiff_oddities/tiff_overflow_rows_per_strip.tif",
         "formats/tiff_oddities/hopper_bigtiff.tif",
+        "formats/tiff_oddities/tiff_adobe_deflate.tif",
+        "formats/tiff_oddities/tiff_strip_planar_lzw.tiff",
         "formats/hdf5_dxchange",
-        "formats/dicom_series",
+        "formats/hdf5_dxchange/tooth.h5",
         "leaf_slice",
         "nmc_nanoct/images",
         "README.md",
@@ -118,6 +121,31 @@ def test_resolution_per_inch_is_not_believed(data):
     assert open_source(data / "aps_handseg" / "train_input.tif").spacing is None
 
 
-def test_leaf_slice(data):
-    [path] = (data / "leaf_slice").glob("*labelled*")
-    assert set(np.unique(read_image(path))) == {0, 85, 128, 152, 170, 255}
+def test_leaf_slice(data, read):
+    paths = sorted((data / "leaf_slice").glob("*.png"))
+    assert len(paths) == 4
+    for path in paths:
+        source = open_source(path)
+        assert source.shape == (1, 1352, 2464)
+        np.testing.assert_array_equal(read(source)[0], next(by_pillow(path)))
+    assert set(np.unique(read_image(paths[3]))) == {0, 85, 128, 152, 170, 255}
+
+
+def test_raw_projections_are_explained(data):
+    path = data / "formats" / "hdf5_dxchange" / "tooth.h5"
+    with pytest.raises(InputError, match="raw projections, as theta beside it shows"):
+        open_source(path)
+    for name in ("exchange/data", "/exchange/data_white"):
+        with pytest.raises(InputError, match="raw projections"):
+            open_source(path, dataset=name)
+
+
+@pytest.mark.parametrize("name", ["example_ct_sm.nii.gz", "example_seg.nii.gz"])
+def test_nifti_with_labels(data, read, name):
+    path = data / "formats" / "nifti_ct_labelled" / name
+    source = open_source(path)
+    image = nibabel.load(path)
+    assert source.shape == (30, 101, 122)
+    assert source.dtype == image.get_data_dtype()
+    assert source.spacing.zyx == pytest.approx((3000, 3000, 3000))
+    np.testing.assert_array_equal(read(source), np.asarray(image.dataobj).T)

@@ -198,23 +198,3 @@ def test_kill_9_changes_nothing(pairs, tmp_path):
         assert not paths[1].exists()
     subprocess.run(commands[1], check=True, timeout=120, capture_output=True, env=alone)
     assert paths[0].read_bytes() == paths[1].read_bytes()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not SANDSTONE.is_dir(), reason=f"there is no {SANDSTONE}")
-def test_sandstone_in_minutes(tmp_path):
-    """Four slices to learn and choose from, the fifth held out; goal macro-F1 0.75."""
-    colors = {"pore": [0, 0, 255], "quartz": [255, 0, 0], "clay": [0, 255, 0]}
-    colors["pyrite"] = [255, 255, 0]
-    toml = "".join(f'[[material]]\nname = "{n}"\nmask = {c}\n' for n, c in colors.items())
-    (tmp_path / "sandstone.toml").write_text(toml)
-    pairs = open_pairs(SANDSTONE, tmp_path / "sandstone.toml")
-    four = Pairs(pairs.folder, pairs.materials, pairs.table[:4])
-    plan = train(
-        four, tmp_path / "m.safetensors", epochs=10, validation=0.25, **{**SMALL, "crop": 256}
-    )
-    (model,) = plan.run()
-    annotated = pairs[4].read(pairs.materials)
-    predicted = Predictor(model, "cpu").indices(annotated.image[None])[0]
-    scores = MaterialScores.of(confusion(annotated.indices, predicted, 4))
-    assert scores.macro_f1 > 0.75, scores.f1

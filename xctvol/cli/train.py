@@ -37,7 +37,9 @@ def train(  # noqa: PLR0913 - one parameter an option
         typer.Option(help="Train on random squares of so many pixels, not on whole slices."),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Squares a step (with --crop).")] = 1,
-    learning_rate: Annotated[float, typer.Option(help="Of the Adam optimizer.")] = 1e-3,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of the Adam optimizer; by default as fits the network.")
+    ] = None,
     validation: Annotated[
         float, typer.Option(help="Share of the pairs kept to choose the best epoch.")
     ] = 0.5,

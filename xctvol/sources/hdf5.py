@@ -133,8 +133,8 @@ def _named(path: Path, file: h5py.File, found: dict[str, h5py.Dataset], dataset:
     name = dataset.strip("/")
     item = file.get(name) if name else None
     if item is None or not _is_volume(item):
-        what = "there is no" if item is None else f"{_text(item)} is no volume (z, y, x):"
-        raise InputError(f"{path}: {what} dataset {dataset}; it holds {_listed(found)}")
+        what = "is not there" if item is None else f"is {_text(item)}, not a volume (z, y, x)"
+        raise InputError(f"{path}: dataset {dataset} {what}; the file holds {_listed(found)}")
     _refuse_projections(path, name, item)
     found[name] = item
     return name

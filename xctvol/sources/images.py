@@ -93,6 +93,5 @@ def _header(path: Path, image: Image.Image) -> Header:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    with readable(path), open(path, "rb") as file:
-        with decoding(path), Image.open(file) as image:
-            yield image
+    with readable(path), open(path, "rb") as file, decoding(path), Image.open(file) as image:
+        yield image

@@ -1,8 +1,8 @@
 """Voxel sizes as files state them, and which of those statements can be believed.
 
-Believed of TIFF: ImageJ's calibration, OME-XML, and resolution per centimetre. Not believed: resolution
-per inch or without unit, which writers fill in with printing defaults. No format is believed where the voxels would be smaller or larger than a CT
-scan can have.
+Believed of TIFF: ImageJ's calibration, OME-XML, and resolution per centimetre. Not believed:
+resolution per inch or without unit, which writers fill in with printing defaults. No format is
+believed where voxels would be smaller or larger than those of a CT scan can be.
 """
 
 import math

@@ -33,13 +33,21 @@ class _Lazy:
     def ndim(self) -> int:
         return 3
 
-    def __getitem__(self, index: tuple[slice, slice, slice]) -> NDArray[Any]:
-        ranges = [s.indices(n) for s, n in zip(index, self.shape, strict=True)]
-        (z0, z1, _), (y0, y1, _), (x0, x1, _) = ranges
+    def __getitem__(self, index: tuple[slice | int, ...]) -> NDArray[Any]:
+        """Basic indexing with forward slices and numbers, all that dask asks for."""
+        wanted = [
+            range(n)[i : i + 1] if isinstance(i, int) else range(n)[i]
+            for i, n in zip(index, self.shape, strict=True)
+        ]
+        (z0, z1), (y0, y1), (x0, x1) = ((r.start, max(r.start, r.stop)) for r in wanted)
         box = Box((z0, y0, x0), (z1, y1, x1))
         out = np.empty(box.shape, self.dtype)
         self.array.read_into(box, out)
-        return out
+        steps = zip(index, wanted, strict=True)
+        part: NDArray[Any] = out[
+            tuple(0 if isinstance(i, int) else slice(None, None, r.step) for i, r in steps)
+        ]
+        return part
 
 
 def to_xarray(array: Array, full: Index3, spacing: Spacing, name: str) -> xarray.DataArray:
@@ -48,7 +56,7 @@ def to_xarray(array: Array, full: Index3, spacing: Spacing, name: str) -> xarray
     One dask chunk is several chunks of the array, so that it is worth a task.
     """
     chunks = tuple(min(n, 4 * c) for n, c in zip(array.shape, array.chunk, strict=True))
-    data = dask.array.from_array(_Lazy(array), chunks=chunks, asarray=False)
+    data = dask.array.from_array(_Lazy(array), chunks=chunks, asarray=False, fancy=False)
     coordinates = {}
     for axis, count, whole, size in zip("zyx", array.shape, full, spacing.zyx, strict=True):
         factor = 2 ** round(np.log2(whole / count)) if count > 1 or whole > 1 else 1

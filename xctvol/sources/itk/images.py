@@ -1,5 +1,6 @@
 """One image file as SimpleITK sees it: its header, and its pixels."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 - as its manual writes it
 
 from xctvol.errors import InputError
 from xctvol.grid import Index3
@@ -15,6 +16,8 @@ from xctvol.sources.base import Pixels, readable
 
 # It warns of what is harmless or raised here, on the terminal of whoever calls.
 sitk.ProcessObject.GlobalWarningDisplayOff()
+
+_ADDRESS = re.compile(r"\w+\(0x[0-9a-f]+\): ")  # of the object that failed
 
 _DTYPES = {
     sitk.sitkUInt8: np.uint8,
@@ -85,5 +88,5 @@ def _reader(path: Path, image_io: str) -> Iterator[sitk.ImageFileReader]:
     try:
         yield reader
     except RuntimeError as error:  # all that SimpleITK raises
-        why = " ".join(str(error).rpartition("ERROR:")[2].split())
+        why = " ".join(_ADDRESS.sub("", str(error).rpartition("ERROR:")[2]).split())
         raise InputError(f"cannot read {path}: {why}; the file is damaged or cut") from None

@@ -85,23 +85,20 @@ def _in_meta(path: Path, beginning: bytes) -> Place:
 
 
 def _in_nifti(path: Path, beginning: bytes) -> Place:
-    """https://nifti.nimh.nih.gov: fields that both versions have at other places."""
+    """https://nifti.nimh.nih.gov/nifti-1"""
     if beginning[:2] == b"\x1f\x8b":
         return Place(path, None, "<", "")
-    order: Order = "<" if beginning[1] < 2 and beginning[0] > 1 else ">"
-    (size,) = struct.unpack_from(f"{order}i", beginning)
-    if size == 348:
-        offset, slope, shift = struct.unpack_from(f"{order}3f", beginning, 108)
-    else:
-        slope, shift = struct.unpack_from(f"{order}2d", beginning, 176)
-        (offset,) = struct.unpack_from(f"{order}q", beginning, 168)
+    if beginning[4:7] == b"n+2":
+        raise InputError(f"{path} is NIfTI-2, which SimpleITK does not read; save it as NIfTI-1")
+    order: Order = "<" if beginning[:2] == b"\x5c\x01" else ">"  # of the header's size, 348
+    offset, slope, shift = struct.unpack_from(f"{order}3f", beginning, 108)
     rescaled = slope != 0 and (slope, shift) != (1, 0)
     return Place(path, None if rescaled else int(offset), order, "")
 
 
 def _fields(text: bytes, separator: str) -> Mapping[str, str]:
     """Lines `key: value` of a header, keys in small letters; comments have no separator or '#'."""
-    fields = {}
+    fields: dict[str, str] = {}
     for line in text.decode(errors="replace").splitlines():
         key, found, value = line.partition(separator)
         if found and not line.startswith("#"):

@@ -2,7 +2,7 @@
 
 import gzip
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,88 @@ class Packed:
     def read_into(self, z0: int, z1: int, out: Pixels) -> None:
         check_target(self, z0, z1, out)
         with readable(self.path):
-            state = tuple(tuple(file_identity(path)) for path in self.files)
+            state = tuple(str(file_identity(path)) for path in self.files)
         with _LOCK:  # threads that come second find it unpacked
             whole = _unpacked(self.path, self.image_io, state)
-        if whole.size != self.shape[0] * out[:1].size * bool(z1 - z0) and z0 < z1:
-            raise InputError("")
-        out[...] = whole.reshape(self.shape)[z0:z1]
+        if whole.shape != self.shape or whole.dtype != self.dtype:
+            raise InputError(
+                f"{self.path} now holds {whole.shape} of {whole.dtype}; do not change it meanwhile"
+            )
+        out[...] = whole[z0:z1]
+
+
+_LOCK = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _unpacked(path: Path, image_io: str, state: tuple[str, ...]) -> Pixels:
+    """All voxels (z, y, x) of the files in that state: others are unpacked anew."""
+    if path.suffix == ".gz":
+        _check_gzip(path)
+    whole = read_pixels(path, image_io)
+    return whole.reshape((-1, *whole.shape[-2:]))
+
+
+def _check_gzip(path: Path) -> None:
+    """Read to the end and compare the checksum: SimpleITK takes what is missing for zeros."""
+    with decoding(path), gzip.open(path) as file:
+        while file.read(_CHUNK_BYTES):
+            pass
+
+
+def open_image(kind: Kind, path: Path, spacing: Spacing | None) -> Flat | Packed:
+    """A scan in one file; read slice by slice where it is not compressed.
+
+    Raises InputError for several times or channels, for what is shorter than its header says, and
+    for more than LARGEST_PACKED_BYTES in one compressed piece.
+    """
+    place = find_place(kind, path)
+    header = read_header(path, _IMAGE_IO[kind])
+    origin = "given"
+    if spacing is None:
+        spacing, origin = _stated(kind, path, place, header)
+    if place.offset is not None:
+        return _flat(path, place, header, spacing, origin)
+    _check_packed(place.path, header)
+    files = tuple(dict.fromkeys((path, place.path)))
+    return Packed(path, files, _IMAGE_IO[kind], header.shape, header.dtype, spacing, origin)
+
+
+def _flat(
+    path: Path, place: Place, header: ItkHeader, spacing: Spacing | None, origin: str
+) -> Flat:
+    """The slices one after the other, where all of them are there."""
+    assert place.offset is not None
+    size, slice_bytes = file_bytes(place.path), header.nbytes // header.shape[0]
+    start = place.offset if place.offset >= 0 else size - header.nbytes
+    if start < 0 or start + header.nbytes > size:
+        raise InputError(
+            f"{place.path} was cut short: {header.nbytes} bytes of pixels from byte "
+            f"{max(start, 0)} on do not fit into its {size}; copy it again"
+        )
+    offsets = range(start, start + header.nbytes, slice_bytes)
+    stored = header.dtype.newbyteorder(place.order)
+    notes = (f"as {path.name} describes it",) if path != place.path else ()
+    return Flat(place.path, header.shape, stored, offsets, spacing, origin, notes)
+
+
+def _check_packed(path: Path, header: ItkHeader) -> None:
+    check_plausible(path, header.nbytes, DEFLATE_DENSEST)
+    if header.nbytes > LARGEST_PACKED_BYTES:
+        raise InputError(
+            f"{path} unpacks to {format_bytes(header.nbytes)} in one piece, which every process "
+            f"would have to hold; more than {format_bytes(LARGEST_PACKED_BYTES)} is not read so: "
+            "save it without compression"
+        )
+
+
+def _stated(kind: Kind, path: Path, place: Place, header: ItkHeader) -> tuple[Spacing | None, str]:
+    """The voxel size of the header; 1 without unit is what writers put where they know none."""
+    unit = place.unit
+    if int(header.tags.get("xyzt_units") or 0) & 7:  # NIfTI's: SimpleITK has turned them into mm
+        unit = "mm"
+    if not place.has_spacing or (not unit and header.spacing == (1, 1, 1)):
+        return None, ""
+    spacing = stated_spacing(header.spacing, unit or "mm")
+    remark = "" if unit else "; taken to be in mm"
+    return spacing, f"{kind.value} header of {path.name}{remark}" if spacing else ""

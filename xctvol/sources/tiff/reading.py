@@ -22,6 +22,7 @@ from xctvol.sources.tiff.metadata import declared_slices, imagej_images, stated_
 from xctvol.sources.tiff.pixels import decode, grey_dtype, is_plain, read_page
 from xctvol.sources.tiff.structure import (
     check_alike,
+    check_dense,
     check_grey,
     check_whole,
     directories,
@@ -90,6 +91,7 @@ def open_pages(path: Path, spacing: Spacing | None) -> PagedTiff | Flat:
             if spacing is None:
                 spacing, origin = stated_spacing(path, tiff, first)
             count = declared_slices(path, tiff, first, len(chain))
+        check_dense(path, first, count)
         y, x = first.shape
         dtype = grey_dtype(first)
         if len(starts) < len(chain):

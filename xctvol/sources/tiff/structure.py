@@ -11,13 +11,23 @@ from typing import BinaryIO
 from tifffile import TiffFile, TiffPage
 
 from xctvol.errors import InputError
-from xctvol.sources.base import GREY_KINDS, decoding, readable
+from xctvol.sources.base import DEFLATE_DENSEST, GREY_KINDS, check_plausible, decoding, readable
 from xctvol.sources.tiff.pixels import is_plain
 
 # What tifffile logs is either harmless or raised below; applications may still listen to it.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _GREY = {0, 1}  # photometric interpretations: white or black is zero
+
+# Bytes of pixels that a stored byte stands for at best, by the number of the compression.
+_DENSEST = {
+    1: 8,  # none, of bits
+    5: 1400,  # LZW: each of 4000 codes of 12 bits stands for one byte more than the one before
+    8: DEFLATE_DENSEST,
+    32773: 64,  # PackBits: 128 in two
+    32946: DEFLATE_DENSEST,
+}
+_DENSEST_OF_OTHERS = 1 << 16
 
 
 @contextmanager
@@ -91,6 +101,7 @@ def check_grey(path: Path, page: TiffPage, number: int = 0) -> None:
 
 def check_whole(path: Path, page: TiffPage, number: int = 0) -> None:
     """Refuse a page of which a strip or tile is absent or ends beyond the end of the file."""
+    check_dense(path, page)
     size = path.stat().st_size
     if len(page.dataoffsets) < math.prod(page.chunked) or not all(page.databytecounts):
         raise InputError(f"{path}, page {number + 1} lacks a part of its pixels; copy it again")
@@ -101,6 +112,13 @@ def check_whole(path: Path, page: TiffPage, number: int = 0) -> None:
             f"{path} was cut short: page {number + 1} goes to byte {end}, but the file has {size}; "
             "copy it again"
         )
+
+
+def check_dense(path: Path, page: TiffPage, pages: int = 1) -> None:
+    """Refuse `pages` like this one, or a strip or tile, of more pixels than the file can hold."""
+    part = math.prod(page.chunks) * (page.dtype.itemsize if page.dtype else 1)
+    densest = _DENSEST.get(page.compression, _DENSEST_OF_OTHERS)
+    check_plausible(path, max(page.nbytes * pages, part), densest)
 
 
 def check_alike(path: Path, first: TiffPage, page: TiffPage, number: int) -> None:

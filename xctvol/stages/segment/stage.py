@@ -1,7 +1,5 @@
 """The plan of a segmentation: slabs of whole shards, each done by one task."""
 
-from pathlib import Path
-
 import numpy as np
 
 from xctvol.errors import InputError
@@ -10,6 +8,7 @@ from xctvol.labels import Labels, LabelsProduct
 from xctvol.model.card import IDENTITY, Affine, Card
 from xctvol.model.devices import Precision, choose_device, choose_precision
 from xctvol.model.file import Model
+from xctvol.model.memory import prediction_bytes
 from xctvol.plan import Plan, Stage
 from xctvol.stages.segment.slab import SegmentSlab
 from xctvol.volume import SLAB, Codec, Image, Volume, image_label, list_label
@@ -17,7 +16,6 @@ from xctvol.volume import SLAB, Codec, Image, Volume, image_label, list_label
 __all__ = ["segment"]
 
 _PROCESS_BYTES = 600_000_000  # interpreter, torch and its libraries
-_NETWORK_BYTES_PER_PIXEL = 500  # FCN ResNet-101 in fp32, one slice at a time, measured
 
 
 def segment(
@@ -64,7 +62,7 @@ def segment(
         product=product,
         stages=(Stage("segment", task, image.layout.slabs, journal),),
         conclude=conclude,
-        peak_memory=_peak_memory(volume, model),
+        peak_memory=_peak_memory(volume, model.card),
         reads=int(np.prod(volume.shape, dtype=np.int64)) * volume.dtype.itemsize,
         writes=image.nbytes,
         notes=(
@@ -116,11 +114,8 @@ def _total(journal: Journal) -> dict[str, int]:
     return total
 
 
-def _peak_memory(volume: Volume, model: Model) -> int:
+def _peak_memory(volume: Volume, card: Card) -> int:
     depth, (_, height, width) = min(SLAB, volume.shape[0]), volume.shape
     slab = depth * height * width * (volume.dtype.itemsize + 2)
-    return slab + height * width * _NETWORK_BYTES_PER_PIXEL + _weights(model.path) + _PROCESS_BYTES
-
-
-def _weights(path: Path) -> int:
-    return 2 * path.stat().st_size
+    network = prediction_bytes(card.architecture, len(card.materials), (height, width))
+    return slab + network + _PROCESS_BYTES

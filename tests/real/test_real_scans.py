@@ -1,0 +1,135 @@
+"""The workflow on real scans, each command as it is typed."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from PIL import Image
+from skimage.measure import label, regionprops
+from typer.testing import CliRunner
+
+from xctvol.cli import app
+from xctvol.grid import Box
+from xctvol.labels import open_labels
+from xctvol.tables import open_tables
+
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"needs the real scans in {DATA}")
+UNET = ("--architecture", "unet", "--crop", "128", "--batch", "4")
+
+
+def xctvol(*arguments):
+    """Run a command that must succeed; returns the facts it prints."""
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json", "--quiet"])
+    assert result.exit_code == 0, (arguments, result.stderr, result.exception)
+    return json.loads(result.stdout)
+
+
+def labels_of(path):
+    labels = open_labels(path)
+    return labels.volume.read(Box.whole(labels.volume.shape)), labels.materials
+
+
+def by_regionprops(plane, spacing):
+    """Area and perimeter of a binary plane as scikit-image sums them over its regions."""
+    regions = regionprops(label(plane, connectivity=2))
+    area = sum(region.area for region in regions) * spacing**2
+    return area, sum(region.perimeter for region in regions) * spacing
+
+
+def check_slices(folder, found, materials, spacing):
+    slices = open_tables(folder).slices.set_index(["z", "material"])
+    for z in range(0, len(found), max(1, len(found) // 4)):
+        for material in materials:
+            area, perimeter = by_regionprops(found[z] == material.label, spacing)
+            row = slices.loc[(z, material.name)]
+            assert row.area_um2 == pytest.approx(area, rel=1e-12)
+            assert row.perimeter_um == pytest.approx(perimeter, rel=1e-9)
+
+
+def test_citrus_glands_equal_what_their_authors_published(tmp_path):
+    glands = DATA / "measure_citrus_glands"
+    volume = next(glands.glob("*_glands.tif"))
+    serial = ("--cluster", "serial")
+    with contextlib.chdir(tmp_path):
+        options = ("--labels", "--binarize", "--spacing", "57.5um", *serial)
+        xctvol("convert", volume, "glands.zarr", *options)
+        xctvol("measure", "glands.zarr", "--connectivity", 6, *serial)
+    tables = open_tables(tmp_path / "glands-measures")
+    (row,) = tables.materials.itertuples()
+    assert (row.regions, row.voxels) == (5018, 290_577)
+    assert row.volume_um3 == pytest.approx(290_577 * 57.5**3)
+    published = pd.read_csv(next(glands.glob("*_L03_glands.csv")), header=None).to_numpy()
+    published = published[:, -3:] if published.shape[1] > 3 else published
+    found = tables.regions[["centroid_z", "centroid_y", "centroid_x"]].to_numpy()
+    np.testing.assert_allclose(found, published, atol=1e-9, rtol=0)
+
+
+@pytest.mark.slow
+def test_sandstone(tmp_path):
+    """Train on four annotated slices, score on the fifth, segment and measure all five."""
+    colors = {"pore": [0, 0, 255], "quartz": [255, 0, 0], "clay": [0, 255, 0]}
+    colors["pyrite"] = [255, 255, 0]
+    table = "".join(f'[[material]]\nname = "{n}"\nmask = {c}\n' for n, c in colors.items())
+    with contextlib.chdir(tmp_path):
+        Path("sandstone.toml").write_text(table)
+        for kind in ("images", "masks"):
+            for number, file in enumerate(sorted((DATA / "sandstone" / kind).glob("*.tif"))):
+                folder = Path("held-out" if number == 4 else "annotated", kind)
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / file.name).symlink_to(file)
+        model = ("--materials", "sandstone.toml", "--output", "m.safetensors")
+        xctvol("train", "annotated", *model, *UNET, "--epochs", 4, "--validation", 0.25)
+        scores = xctvol("evaluate", "m.safetensors", "held-out", "--output", "scores")
+        macro = float(scores["macro-F1"][0].rpartition(" ")[2])
+        assert macro > 0.6
+        images = DATA / "sandstone" / "images"
+        xctvol("convert", images, "s.zarr", "--spacing", "111.575,2.2315,2.2315um")
+        xctvol("segment", "s.zarr", "m.safetensors")
+        xctvol("measure", "s.zarr")
+        found, materials = labels_of("s.zarr")
+        truth = np.asarray(Image.open(sorted((DATA / "sandstone/masks").glob("*.tif"))[4]))
+        pore = (truth == colors["pore"]).all(axis=-1)
+        overlap = 2 * np.count_nonzero(pore & (found[4] == 1))
+        assert overlap / (np.count_nonzero(pore) + np.count_nonzero(found[4] == 1)) > 0.9
+        check_slices("s-measures", found, materials, 2.2315)
+        xctvol("report", "s.zarr", "s.html", "--scores", "scores")
+        assert Path("s.html").stat().st_size > 100_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scan", ["volume_bone_slices", "volume_sand"])
+def test_volumes_segmented_by_a_model_trained_on_thresholded_slices(tmp_path, scan):
+    source, spacing = DATA / scan, 19.5
+    if scan == "volume_sand":
+        source = next(source.glob("*.raw"))
+        voxels = np.fromfile(source, np.uint8).reshape(100, 200, 200)
+    else:
+        voxels = np.stack([tifffile.imread(f) for f in sorted(source.glob("*.tif"))])
+    threshold = 110 if scan == "volume_sand" else 90
+    table = '[[material]]\nname = "pore"\nmask = 0\n[[material]]\nname = "solid"\nmask = 255\n'
+    with contextlib.chdir(tmp_path):
+        Path("m.toml").write_text(table)
+        for z in range(5, 60, 9):
+            for kind in ("images", "masks"):
+                Path("pairs", kind).mkdir(parents=True, exist_ok=True)
+            mask = np.where(voxels[z] > threshold, 255, 0).astype(np.uint8)
+            tifffile.imwrite(f"pairs/images/{z}.tif", voxels[z])
+            tifffile.imwrite(f"pairs/masks/{z}.tif", mask)
+        model = ("--materials", "m.toml", "--output", "m.safetensors")
+        xctvol("train", "pairs", *model, *UNET, "--epochs", 12, "--validation", 0.3)
+        xctvol("convert", source, "v.zarr", "--spacing", f"{spacing}um")
+        xctvol("segment", "v.zarr", "m.safetensors")
+        xctvol("measure", "v.zarr")
+        found, materials = labels_of("v.zarr")
+        assert ((found == 2) == (voxels > threshold)).mean() > 0.95
+        check_slices("v-measures", found, materials, spacing)
+    tables = open_tables(tmp_path / "v-measures")
+    counts = np.bincount(found.ravel(), minlength=3)
+    assert tables.materials["voxels"].tolist() == counts[1:].tolist()
+    regions = label(found, background=0, connectivity=3)
+    assert len(tables.regions) == regions.max()
