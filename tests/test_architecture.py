@@ -44,6 +44,7 @@ HOMES = {  # every library that is not the standard one, and where it may be imp
     "tifffile": "sources.tiff stages.export",
     "imagecodecs": "sources.tiff",
     "h5py": "sources.hdf5",
+    "SimpleITK": "sources.itk",
     "PIL": "sources.images stages.report",
     "cc3d": "stages.measure",
     "numba": "stages.measure",

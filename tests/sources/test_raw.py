@@ -63,5 +63,5 @@ def test_layouts_are_of_one_file_and_datasets_of_hdf5(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         open_source(tmp_path / "a.raw", raw=layout)
     np.save(tmp_path / "a.npy", VOLUME)
-    with pytest.raises(UsageError, match="is npy: only HDF5"):
+    with pytest.raises(UsageError, match="is npy: only HDF5 and zarr"):
         open_source(tmp_path / "a.npy", dataset="x")

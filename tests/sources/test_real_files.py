@@ -6,8 +6,11 @@ import pytest
 from PIL import Image
 
 from xctvol.errors import InputError
+from xctvol.grid import Box
 from xctvol.sources import open_source
 from xctvol.sources.images import read_image
+from xctvol.stages.convert import convert
+from xctvol.units import Spacing
 
 
 def by_pillow(path):
@@ -87,6 +90,25 @@ def test_awkward_encodings(data, read, name, dtype):
     assert source.dtype == np.dtype(dtype)
     for plane, expected in zip(read(source), by_pillow(path), strict=True):
         np.testing.assert_array_equal(plane, expected)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "formats/dicom_series",
+        "formats/nifti_ct_labelled/example_ct_sm.nii.gz",
+        "formats/tiff/week2.tiff",
+        "formats/tiff/fibers_150x150x150.tif",
+        "formats/tiff_oddities/10ct_32bit_128.tiff",
+        "volume_bone_slices",
+        "volume_sand/sand_200x200x100_uint8.raw",
+        "leaf_slice/C_I_12_Strip1_00b_paganin-slice0440.png",
+    ],
+)
+def test_every_format_becomes_a_volume(data, tmp_path, read, name):
+    source = open_source(data / name, spacing=Spacing(3, 2, 1))
+    volume = convert(source, tmp_path / "v.zarr").run()
+    np.testing.assert_array_equal(volume.read(Box.whole(volume.shape)), read(source))
 
 
 def test_what_makes_no_scan_is_refused_in_a_line(data):

@@ -121,7 +121,7 @@ _UNHURRIED = settings(
 )
 
 
-@settings(_UNHURRIED, max_examples=150)
+@settings(_UNHURRIED, max_examples=250)
 @given(st.data())
 def test_damaged_headers(tmp_path_factory, wholes, data):
     path = tmp_path_factory.getbasetemp() / "damaged.tif"
@@ -129,7 +129,7 @@ def test_damaged_headers(tmp_path_factory, wholes, data):
 
 
 @pytest.mark.slow
-@settings(_UNHURRIED, max_examples=5000)
+@settings(_UNHURRIED, max_examples=3000)
 @given(st.data())
 def test_many_damaged_headers(tmp_path_factory, wholes, data):
     path = tmp_path_factory.getbasetemp() / "damaged_too.tif"

@@ -80,12 +80,16 @@ def test_the_identity_changes_with_a_chunk(tmp_path):
     assert source.identity() != before
 
 
-def test_groups_say_what_they_hold(tmp_path):
+def test_groups_say_what_they_hold(tmp_path, read):
     zarr.create_group(tmp_path / "g", zarr_format=3)
     write_array(tmp_path / "g" / "first", VOLUME, 3)
     write_array(tmp_path / "g" / "second", VOLUME, 3)
-    with pytest.raises(InputError, match=r"holds first, second: .* as in .*first"):
+    with pytest.raises(InputError, match=r"holds first, second: .* or open .*first"):
         open_source(tmp_path / "g")
+    for dataset in ("second", "/second/"):
+        np.testing.assert_array_equal(read(open_source(tmp_path / "g", dataset=dataset)), VOLUME)
+    with pytest.raises(InputError, match=r"third is not there; .* holds first, second"):
+        open_source(tmp_path / "g", dataset="third")
     zarr.create_group(tmp_path / "none", zarr_format=2)
     with pytest.raises(InputError, match="not a volume"):
         open_source(tmp_path / "none")

@@ -81,8 +81,8 @@ def test_axes_and_scales_that_are_none_are_refused(tmp_path, names, scale, why):
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_arrays_of_several_channels_or_two_axes_are_refused(tmp_path, zarr_format):
     write_array(tmp_path / "c", np.stack([VOXELS, VOXELS]), zarr_format)
-    with pytest.raises(InputError, match="holds 2 x 7 x 20 x 30 of uint16"):
+    with pytest.raises(InputError, match=r"holds 4 axes of uint16 \(2 x 7 x 20 x 30\)"):
         open_array(tmp_path / "c")
     zarr.create_array(tmp_path / "p", shape=(5, 6), dtype="u1", zarr_format=zarr_format)
-    with pytest.raises(InputError, match="holds 5 x 6 of uint8"):
+    with pytest.raises(InputError, match="holds 2 axes of uint8"):
         open_array(tmp_path / "p")

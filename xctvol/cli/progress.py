@@ -15,6 +15,7 @@ from xctvol.units import format_duration
 __all__ = ["Display", "display"]
 
 _SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_TO_TELL = 0.5
 
 
 class Display(Protocol):
@@ -50,8 +51,9 @@ class _Tally:
 
     @property
     def rate(self) -> float:
-        """Units a second since this run began."""
-        return (self.done - self._before) / max(1e-3, time.monotonic() - self._start)
+        """Units a second since this run began; 0 until there is enough to tell."""
+        seconds = time.monotonic() - self._start
+        return (self.done - self._before) / seconds if seconds > _SECONDS_TO_TELL else 0.0
 
     def line(self, note: str) -> str:
         parts = [f"{self.stage.name}: {self.done}/{self.total} {self.stage.unit}"]

@@ -24,6 +24,7 @@ from xctvol.resources import available_memory, thread_budget
 __all__ = ["Dask"]
 
 _TOPIC = "xctvol"
+_LOOPBACK = "127.0.0.1"  # machines are shared: nobody else may reach the workers
 _SLOTS_PER_GPU = 2  # one keeps a GPU 56 % busy, two 99 %
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": 3,
@@ -90,7 +91,7 @@ class Dask:
                 yield client
 
     def _cluster(self) -> SpecCluster:
-        """A scheduler in this process and workers on the loopback interface, no dashboard.
+        """A scheduler in this process and workers, all on the loopback interface.
 
         Workers are started as commands, not forked or spawned from this process: that works from
         notebooks and from scripts without a main guard, and shares no threads or CUDA state.
@@ -101,11 +102,12 @@ class Dask:
                 "options": {
                     "worker_class": "distributed.Nanny",
                     "worker_kwargs": {
+                        "host": _LOOPBACK,
                         "nthreads": _SLOTS_PER_GPU if self.gpus else 1,
                         "env": self._environment(number),
                         "memory_limit": 0,
                         "silence_logs": logging.CRITICAL,
-                        "dashboard": False,
+                        "dashboard_address": f"{_LOOPBACK}:0",
                     },
                 },
             }
@@ -113,7 +115,7 @@ class Dask:
         }
         scheduler = {
             "cls": Scheduler,
-            "options": {"host": "127.0.0.1", "port": 0, "dashboard": False},
+            "options": {"host": _LOOPBACK, "port": 0, "dashboard_address": f"{_LOOPBACK}:0"},
         }
         return SpecCluster(workers, scheduler, silence_logs=logging.CRITICAL)
 

@@ -37,8 +37,8 @@ def open_source(
     patterns, files that hold no pixels are passed over.
 
     `spacing` overrules what the files say of the voxel size; `allow_gaps` accepts numbers missing
-    in the names of slices; `dataset` names the part of an HDF5 file that is the scan; `raw` says
-    what a file without header holds, whose name need not say it then.
+    in the names of slices; `dataset` names the part of an HDF5 file or zarr folder that is the
+    scan; `raw` says what a file without header holds, whose name need not say it then.
 
     Raises InputError for anything missing, unreadable, incomplete, mixed or in colour.
     """
@@ -49,10 +49,10 @@ def open_source(
     if raw is not None:
         return open_raw(_single(where), spacing, raw)
     if isinstance(where, str | Path) and is_zarr(Path(where).expanduser()):
-        return open_zarr(Path(where).expanduser(), spacing)
+        return open_zarr(Path(where).expanduser(), dataset, spacing)
     kind, files = _one_kind(*_found(where))
     if dataset is not None and kind is not Kind.HDF5:
-        raise UsageError(f"{files[0]} is {kind.value}: only HDF5 files have a dataset to name")
+        raise UsageError(f"{files[0]} is {kind.value}: only HDF5 and zarr have a dataset to name")
     if kind.is_image:
         return _open_images(kind, files, spacing, allow_gaps=allow_gaps)
     if kind is Kind.DICOM:

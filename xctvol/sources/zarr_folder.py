@@ -72,11 +72,15 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).exists() for name in _METADATA)
 
 
-def open_zarr(path: Path, spacing: Spacing | None) -> ZarrScan:
+def open_zarr(path: Path, dataset: str | None, spacing: Spacing | None) -> ZarrScan:
     """The finest level of an OME-Zarr image, or an array; time and channel may be single.
 
-    Raises InputError for groups without an image, with what they hold, and for other axes.
+    `dataset` is a group or array inside `path`. Raises InputError for groups without an image,
+    with what they hold, and for other axes.
     """
+    path = path / (dataset or "").strip("/")
+    if not is_zarr(path):
+        raise InputError(f"{path} is not there; {path.parent} holds {_listed(path.parent)}")
     origin = "given"
     if _is_array(path):
         array = open_array(path)
@@ -102,13 +106,22 @@ def _refuse_plain_group(path: Path) -> None:
     stated = any((path / name).exists() for name in ("zarr.json", ".zattrs"))
     if stated and "multiscales" in read_attributes(path)[0]:
         return
-    inside = sorted(child.name for child in path.iterdir() if is_zarr(child))
-    if inside:
-        more = f" and {len(inside) - _SHOWN} more" if len(inside) > _SHOWN else ""
+    if _inside(path):
         raise InputError(
-            f"{path} is a zarr group, not an image; it holds {', '.join(inside[:_SHOWN])}{more}: "
-            f"name one of them, as in {path / inside[0]}"
+            f"{path} is a zarr group, not an image; it holds {_listed(path)}: name one of them "
+            f"as the dataset, or open {path / _inside(path)[0]}"
         )
+
+
+def _inside(path: Path) -> list[str]:
+    """Names of the groups and arrays in a group."""
+    return sorted(child.name for child in path.iterdir() if is_zarr(child)) if is_zarr(path) else []
+
+
+def _listed(path: Path) -> str:
+    inside = _inside(path)
+    more = f" and {len(inside) - _SHOWN} more" if len(inside) > _SHOWN else ""
+    return (", ".join(inside[:_SHOWN]) or "no array") + more
 
 
 def _origin(path: Path) -> str:

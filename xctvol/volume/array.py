@@ -189,8 +189,8 @@ def open_array(path: Path) -> Array:
     leading = array.ndim - len(AXES)
     if leading < 0 or any(n != 1 for n in array.shape[:leading]) or dtype.kind not in "uifb":
         raise InputError(
-            f"{path} holds {' x '.join(map(str, array.shape))} of {dtype}; a volume has three "
-            "axes, z, y and x, of numbers: save the wanted channel or time as an array of its own"
+            f"{path} holds {array.ndim} axes of {dtype} ({' x '.join(map(str, array.shape))}); a "
+            "volume has three, z, y and x, of numbers: save one channel or time as its own array"
         )
     _refuse_absurd(path, array.shape, dtype)
     shape, chunk = _index3(array.shape[leading:]), _index3(array.chunks[leading:])
