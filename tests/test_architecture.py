@@ -37,7 +37,7 @@ HOMES = {  # every library that is not the standard one, and where it may be imp
     "torchvision": "model.networks",
     "safetensors": "model",
     "dask": "execution.dask volume",
-    "distributed": "execution.dask",
+    "distributed": "execution.dask execution.worker",
     "zarr": "volume",
     "numcodecs": "volume",
     "xarray": "volume",

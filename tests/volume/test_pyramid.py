@@ -35,6 +35,25 @@ def test_means_of_floats():
     assert halve_grey(volume).dtype == np.float32
 
 
+def test_means_of_what_is_not_finite_are_not_finite_and_warn_of_nothing():
+    volume = np.ones((2, 4, 6), np.float32)
+    volume[0, 0, :5] = [np.nan, 1, np.inf, -np.inf, np.finfo(np.float32).max]
+    volume[1, 1, 4] = np.finfo(np.float32).max
+    assert np.isfinite(halve_grey(volume)).tolist() == [[[False] * 3, [True] * 3]]
+
+
+@pytest.mark.parametrize("shape", [(2, 200, 130), (3, 129, 131)])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16"])
+def test_means_do_not_depend_on_size(dtype, shape):
+    info = np.iinfo(dtype)
+    rng = np.random.default_rng(0)
+    volume = rng.integers(info.min, info.max, shape, dtype, endpoint=True)
+    expected = np.floor(corners(volume).astype(float).sum(axis=-1) / 8 + 0.5)
+    np.testing.assert_array_equal(halve_grey(volume), expected.astype(dtype))
+    flipped = volume[:, :, ::-1]
+    np.testing.assert_array_equal(halve_grey(flipped), halve_grey(flipped.copy()))
+
+
 @pytest.mark.parametrize(("dtype", "largest"), [("uint8", 5), ("uint8", 255), ("uint32", 9)])
 @given(data=st.data())
 def test_modes_are_most_frequent_and_smallest_of_equals(dtype, largest, data):

@@ -28,7 +28,7 @@ def written(path, volume, codec="zstd"):
     array = ShardedArray(path, volume.shape, volume.dtype, SHARD, CHUNK, Codec(codec))
     for z in range(0, volume.shape[0], SHARD[0]):
         array.write(z, volume[z : z + SHARD[0]])
-    array.write_metadata()
+    array.write_metadata({})
     return array
 
 

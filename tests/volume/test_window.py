@@ -63,6 +63,25 @@ def test_the_window_of_percentiles_cuts_off_that_many_voxels():
     assert (window.low, window.high) == (9, 989)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16"])
+def test_the_histogram_of_stored_values_is_that_of_the_stored_voxels(dtype):
+    grey = np.random.default_rng(3).normal(90, 30, (3, 300, 300)).clip(0, 127).astype(dtype)
+    window, stored = Window(20, 120), np.empty(grey.shape, np.uint8)
+    window.to_uint8(grey, stored)
+    expected = np.bincount(stored.ravel(), minlength=256)
+    assert Histogram.of(grey).stored(window) == expected.tolist()
+
+
+def test_the_histogram_of_stored_floats_is_nearly_that_of_the_stored_voxels():
+    grey = np.random.default_rng(3).normal(90, 30, (3, 300, 300)).astype(np.float32)
+    window, stored = Window(20, 120), np.empty(grey.shape, np.uint8)
+    window.to_uint8(grey, stored)
+    counts = Histogram.of(grey).stored(window)
+    assert sum(counts) == grey.size
+    mean = np.average(np.arange(256), weights=counts)
+    assert mean == pytest.approx(stored.mean(), abs=0.1)
+
+
 def test_a_scan_of_one_value_has_no_window():
     with pytest.raises(InputError, match="one grey value, 7"):
         Histogram.of(np.full((2, 3, 3), 7, np.uint8)).window(Percentiles(0.1, 99.9))

@@ -49,6 +49,7 @@ app = typer.Typer(
     cls=_Boundary,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich would take longer to import than all the rest of --help
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Segment and measure X-ray CT volumes of soil and plants: convert a scan, train a model "

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xctvol.cli import options
-from xctvol.cli.progress import display
 from xctvol.units import format_duration
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ def demo(
 ) -> None:
     """Make a leaf scan and take it through the whole workflow, in minutes, offline."""
     from xctvol import demo as stage
+    from xctvol.cli.progress import display
 
     start = time.monotonic()
     slices = stage.leaf().shape[0]

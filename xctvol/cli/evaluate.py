@@ -28,7 +28,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Score models on annotated slices: accuracy, precision, recall and F1 of each material."""
+    """Score models on annotated slices: accuracy, precision, recall and F1."""
     from xctvol.model.file import open_model
     from xctvol.pairs import open_pairs
     from xctvol.stages.evaluate import evaluate as stage

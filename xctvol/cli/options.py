@@ -26,48 +26,37 @@ __all__ = [
     "Workers",
 ]
 
-_EXECUTION = "Where and how it runs"
-
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the plan and stop.", rich_help_panel=_EXECUTION)
-]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 Overwrite = Annotated[
     bool,
-    typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=_EXECUTION),
+    typer.Option("--overwrite", help="Replace what is there."),
 ]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_EXECUTION)
-]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_EXECUTION)
-]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Workers = Annotated[
     int | None,
     typer.Option(
         min=1,
         help="Blocks done at the same time; by default as many as fit.",
-        rich_help_panel=_EXECUTION,
     ),
 ]
 Cluster = Annotated[
     str,
     typer.Option(
         help="local processes, serial, or a dask scheduler (tcp://... or its file.json).",
-        rich_help_panel=_EXECUTION,
     ),
 ]
-Gpus = Annotated[int | None, typer.Option(min=0, help="GPUs to use.", rich_help_panel=_EXECUTION)]
+Gpus = Annotated[int | None, typer.Option(min=0, help="GPUs to use.")]
 Part = Annotated[
     str | None,
     typer.Option(
         metavar="I/N",
         help="Do the I-th of N shares, as in a job array.",
-        rich_help_panel=_EXECUTION,
     ),
 ]
 Memory = Annotated[
     str | None,
-    typer.Option(metavar="8GB", help="Memory it may use in all.", rich_help_panel=_EXECUTION),
+    typer.Option(metavar="8GB", help="Memory it may use in all."),
 ]
 MaterialsFile = Annotated[
     Path, typer.Option("--materials", help="TOML table of the materials.", metavar="TOML")

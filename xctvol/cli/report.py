@@ -28,7 +28,7 @@ def report(  # noqa: PLR0913 - one parameter an option
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write one HTML file that shows a segmented scan and its measurements, readable offline."""
+    """Show a segmented scan and its measurements in one HTML file."""
     from xctvol.labels import open_labels
     from xctvol.stages.report import report as stage
     from xctvol.tables import open_tables

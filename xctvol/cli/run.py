@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from xctvol.cli.options import Running
-from xctvol.cli.progress import display
 from xctvol.errors import UsageError
 from xctvol.plan import Plan
 
@@ -30,6 +29,8 @@ def carry_out(plan: Plan[T], running: Running, facts: Callable[[T], Facts]) -> N
     for note in plan.notes:
         if note.startswith("WARNING"):
             print(f"xctvol: {note}", file=sys.stderr)
+    from xctvol.cli.progress import display  # rich takes a quarter of a second to import
+
     with display(quiet=running.quiet) as listen:
         if share is None:
             product: T | None = plan.run(executor, listen)

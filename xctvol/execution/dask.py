@@ -4,7 +4,10 @@ Tasks carry paths and numbers, never arrays. A result is on disk before its futu
 each future is released at once, so a lost worker costs only the blocks it was working on.
 """
 
+import asyncio
+import json
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,7 +15,7 @@ from typing import Any
 
 import dask
 from distributed import Client, Future, Scheduler, SpecCluster, as_completed, get_worker
-from distributed.deploy.subprocess import SubprocessWorker
+from distributed.deploy.subprocess import Subprocess
 from distributed.scheduler import KilledWorker
 
 from xctvol.errors import PartialError, UsageError
@@ -98,10 +101,9 @@ class Dask:
         """
         workers = {
             number: {
-                "cls": SubprocessWorker,
+                "cls": _LocalWorker,
                 "options": {
-                    "worker_class": "distributed.Nanny",
-                    "worker_kwargs": {
+                    "nanny": {
                         "host": _LOOPBACK,
                         "nthreads": _SLOTS_PER_GPU if self.gpus else 1,
                         "env": self._environment(number),
@@ -125,6 +127,23 @@ class Dask:
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = str(number)
         return environment
+
+
+class _LocalWorker(Subprocess):
+    """A worker process as distributed's clusters hold them; see `xctvol.execution.worker`."""
+
+    def __init__(self, scheduler: str, name: int, nanny: dict[str, Any]) -> None:
+        self._arguments = (scheduler, json.dumps({"name": name, **nanny}))
+        super().__init__()
+
+    async def _start(self) -> None:
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "xctvol.execution.worker",
+            *self._arguments,
+            stdin=asyncio.subprocess.PIPE,  # closes when this process ends, and ends the worker
+        )
 
 
 def _run(client: Client, stage: Stage, blocks: Sequence[Block], listen: Listener) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision import models
 
 from xctvol.errors import UsageError
 from xctvol.model.unet import UNet
@@ -22,9 +21,6 @@ __all__ = [
     "outline",
     "weight_bytes",
 ]
-
-_TORCHVISION = tuple(models.list_models(module=models.segmentation))
-
 
 @dataclass(frozen=True)
 class Network:
@@ -56,7 +52,13 @@ class Network:
 
 def known_architectures() -> tuple[str, ...]:
     """The names `build` knows, besides package.module:factory."""
-    return ("unet", *_TORCHVISION)
+    return ("unet", *_torchvision_names())
+
+
+def _torchvision_names() -> tuple[str, ...]:
+    from torchvision import models  # seconds to import, and not needed for our own network
+
+    return tuple(models.list_models(module=models.segmentation))
 
 
 def build(architecture: str, materials: int) -> Network:
@@ -69,10 +71,10 @@ def build(architecture: str, materials: int) -> Network:
     """
     if architecture == "unet":
         return Network(UNet(materials), channels=1, coarse=None, ordered=True)
-    if architecture in _TORCHVISION:
-        return _torchvision(architecture, materials)
     if ":" in architecture:
         return Network(_imported(architecture, materials), channels=1, coarse=None, ordered=False)
+    if architecture in _torchvision_names():
+        return _torchvision(architecture, materials)
     raise UsageError(
         f"there is no architecture {architecture!r}; known are "
         f"{', '.join(known_architectures())}, and package.module:factory"
@@ -92,6 +94,8 @@ def weight_bytes(architecture: str, materials: int) -> int:
 
 
 def _torchvision(name: str, materials: int) -> Network:
+    from torchvision import models
+
     options: dict[str, Any] = {"weights": None, "weights_backbone": None}
     if not name.startswith("lraspp"):  # which has no auxiliary head
         options["aux_loss"] = False

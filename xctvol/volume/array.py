@@ -1,27 +1,24 @@
 """Zarr arrays on disk: our own sharded ones, and any other through the zarr library."""
 
 import math
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xctvol.errors import InputError
-from xctvol.files import read_json, write_atomic, write_json
+from xctvol.files import read_json, write_json
 from xctvol.grid import Box, Grid, Index3
-from xctvol.resources import thread_budget
 from xctvol.volume.codecs import Codec
-from xctvol.volume.shards import encode_shard, read_shard
+from xctvol.volume.shards import encode_shard, read_shard, write_shard
+from xctvol.volume.threads import in_threads
 
-__all__ = ["Array", "ShardedArray", "ZarrArray", "open_array"]
+__all__ = ["Array", "Shard", "ShardedArray", "ZarrArray", "open_array"]
 
 AXES = ("z", "y", "x")
-T = TypeVar("T")
 _INDEX_CODECS = [
     {"name": "bytes", "configuration": {"endian": "little"}},
     {"name": "crc32c"},
@@ -49,6 +46,16 @@ class Array(Protocol):
 
 
 @dataclass(frozen=True)
+class Shard:
+    """One shard file of an array: its zarr key, the voxels it holds, and those that are meant."""
+
+    key: str
+    path: Path
+    cell: Box
+    part: Box
+
+
+@dataclass(frozen=True)
 class ShardedArray:
     """An array in the one form this package writes: regular shards of regular chunks, fill 0."""
 
@@ -62,38 +69,39 @@ class ShardedArray:
     def read_into(self, box: Box, out: NDArray[Any]) -> None:
         """Fill `out` with the voxels of `box`, shards side by side in threads."""
 
-        def read(shard: tuple[Index3, Box, Box]) -> None:
-            position, cell, part = shard
-            inside = _relative(part, cell.start)
-            target = out[part.within(box)]
-            read_shard(self._file(position), inside, self.chunk, self._chunks, self.codec, target)
+        def read(shard: Shard) -> None:
+            self.read_shard(shard, out[shard.part.within(box)])
 
-        _in_threads(read, list(self._shards.touching(box)))
+        in_threads(read, self.shards(box))
 
-    def write(self, z0: int, slab: NDArray[Any]) -> None:
+    def write(self, z0: int, slab: NDArray[Any]) -> dict[str, str]:
         """Write whole shards from slice `z0`: a slab of all y and x, of the shards' depth.
 
         Only the last slab of a volume may be thinner. Shards of zeros are not stored; one that is
-        there from before is removed.
+        there from before is removed. Returns the checksum of each shard that is stored, by key.
         """
         assert z0 % self.shard[0] == 0
         assert slab.shape[1:] == self.shape[1:]
         assert slab.shape[0] == min(self.shard[0], self.shape[0] - z0)
         box = Box((z0, 0, 0), (z0 + slab.shape[0], *self.shape[1:]))
 
-        def write(shard: tuple[Index3, Box, Box]) -> None:
-            position, cell, _ = shard
-            parts = encode_shard(slab[cell.within(box)], self.chunk, self._chunks, self.codec)
-            if parts:
-                write_atomic(self._file(position), *parts)
-            else:
-                self._file(position).unlink(missing_ok=True)
+        def write(shard: Shard) -> str | None:
+            parts = encode_shard(slab[shard.cell.within(box)], self.chunk, self._chunks, self.codec)
+            return write_shard(shard.path, parts)
 
-        _in_threads(write, list(self._shards.touching(box)))
+        shards = self.shards(box)
+        written = in_threads(write, shards)
+        return {shard.key: crc for shard, crc in zip(shards, written, strict=True) if crc}
 
-    @property
-    def _shards(self) -> Grid:
-        return Grid(self.shape, self.shard)
+    def shards(self, box: Box) -> list["Shard"]:
+        """The shards that `box` touches."""
+        grid = Grid(self.shape, self.shard)
+        return [self._shard(place, cell, part) for place, cell, part in grid.touching(box)]
+
+    def read_shard(self, shard: "Shard", out: NDArray[Any]) -> None:
+        """Fill `out` with the voxels of `shard.part`; raises InputError where it is damaged."""
+        inside = _relative(shard.part, shard.cell.start)
+        read_shard(shard.path, inside, self.chunk, self._chunks, self.codec, out)
 
     @property
     def _chunks(self) -> Index3:
@@ -101,11 +109,11 @@ class ShardedArray:
         z, y, x = (s // c for s, c in zip(self.shard, self.chunk, strict=True))
         return (z, y, x)
 
-    def _file(self, position: Index3) -> Path:
-        z, y, x = position
-        return self.path / "c" / str(z) / str(y) / str(x)
+    def _shard(self, position: Index3, cell: Box, part: Box) -> "Shard":
+        key = "/".join(("c", *map(str, position)))
+        return Shard(key, self.path / key, cell, part)
 
-    def write_metadata(self) -> None:
+    def write_metadata(self, attributes: Mapping[str, Any]) -> None:
         """Write zarr.json, which makes the shards an array for every zarr reader."""
         sharding = {
             "chunk_shape": list(self.chunk),
@@ -122,7 +130,7 @@ class ShardedArray:
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
             "fill_value": 0,
             "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
-            "attributes": {},
+            "attributes": dict(attributes),
             "dimension_names": list(AXES),
         }
         write_json(self.path / "zarr.json", metadata)
@@ -220,18 +228,3 @@ def _relative(box: Box, origin: Index3) -> Box:
 def _index3(values: Iterable[Any]) -> Index3:
     z, y, x = (int(v) for v in values)
     return (z, y, x)
-
-
-def _in_threads(work: Callable[[T], None], parts: list[T]) -> None:
-    if len(parts) == 1 or thread_budget() == 1:
-        for part in parts:
-            work(part)
-    else:
-        for _ in _pool().map(work, parts):
-            pass  # raises what a part raised
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    """Threads of this process for shards: compression releases the interpreter's lock."""
-    return ThreadPoolExecutor(thread_budget(), thread_name_prefix="shards")

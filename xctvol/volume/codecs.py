@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from xctvol.errors import InputError
 
-__all__ = ["Codec", "CodecName", "checksum_matches", "default_codec", "with_checksum"]
+__all__ = [
+    "Codec",
+    "CodecName",
+    "checksum",
+    "checksum_matches",
+    "default_codec",
+    "with_checksum",
+]
 
 CodecName = Literal["zstd", "lz4", "none"]
 
@@ -66,6 +73,11 @@ class Codec:
 def default_codec(dtype: np.dtype[Any]) -> Codec:
     """Zstd for integers; floats gain more, and faster, from a shuffle and lz4."""
     return Codec("lz4" if dtype.kind == "f" else "zstd")
+
+
+def checksum(data: Any, before: int = 0) -> int:
+    """The crc32c of `data`, a buffer, after bytes whose crc32c is `before`."""
+    return int(CRC32C.checksum(data, before))
 
 
 def with_checksum(data: bytes) -> bytes:

@@ -14,6 +14,7 @@ __all__ = ["Halve", "halve_grey", "halve_labels"]
 
 Halve = Callable[[NDArray[Any]], NDArray[Any]]
 
+_BAND = 64  # rows
 _MAX_NIBBLE_LABEL = 15  # 16 labels of 4-bit counts fill a uint64
 
 
@@ -21,15 +22,46 @@ def halve_grey(grey: NDArray[Any]) -> NDArray[Any]:
     """Means of 2 x 2 x 2 voxels; of integers exact, halves rounded up."""
     out = np.empty(_halved(grey.shape), grey.dtype)
     wide = _sum_type(grey.dtype)
-    for z, (first, second) in enumerate(_slice_pairs(grey)):
-        total = first.astype(wide)
-        total += second
-        total = _add_pairs(_add_pairs(total, 0), 1)
-        if grey.dtype.kind == "f":
-            out[z] = total * wide.type(0.125)
-        else:
-            out[z] = (total + wide.type(4)) >> wide.type(3)
+    with np.errstate(invalid="ignore", over="ignore"):  # a mean of infinities is not finite
+        for z, (first, second) in enumerate(_slice_pairs(grey)):
+            for rows, halved in _bands(grey.shape[1]):
+                total = _sum_along_x(first[rows], wide)
+                total += _sum_along_x(second[rows], wide)
+                _mean_along_y(total, out[z, halved])
     return out
+
+
+def _bands(height: int) -> Iterator[tuple[slice, slice]]:
+    """Rows, and what they halve to, few enough to stay in the processor's cache."""
+    for row in range(0, height, _BAND):
+        yield slice(row, row + _BAND), slice(row // 2, (row + _BAND) // 2)
+
+
+def _sum_along_x(plane: NDArray[Any], wide: np.dtype[Any]) -> NDArray[Any]:
+    """Sums of pairs of neighbours in a row."""
+    if (
+        plane.dtype.kind == "u"
+        and plane.shape[1] % 2 == 0
+        and plane.strides[1] == wide.itemsize // 2
+    ):
+        both = plane.view(wide)  # a pair as one number: half the memory traffic of striding
+        total = both & wide.type((1 << 8 * plane.itemsize) - 1)
+        total += both >> wide.type(8 * plane.itemsize)
+        return total
+    even, odd = _pairs(plane, 1)
+    return np.add(even, odd, dtype=wide)
+
+
+def _mean_along_y(total: NDArray[Any], out: NDArray[Any]) -> None:
+    """From sums of four voxels to means of eight."""
+    even, odd = _pairs(total, 0)
+    if out.dtype.kind == "f":
+        np.multiply(even + odd, total.dtype.type(0.125), out=out)
+        return
+    mean = even + odd
+    mean += total.dtype.type(4)
+    mean >>= total.dtype.type(3)
+    np.copyto(out, mean, casting="unsafe")
 
 
 def halve_labels(labels: NDArray[Any]) -> NDArray[Any]:

@@ -7,6 +7,8 @@ the processor time of the general library and holds no second copy of the shard.
 """
 
 import os
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +16,69 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xctvol.errors import InputError
+from xctvol.files import staged
 from xctvol.grid import Box, Grid, Index3
-from xctvol.volume.codecs import Codec, checksum_matches, with_checksum
+from xctvol.volume.codecs import Codec, checksum, checksum_matches, with_checksum
 
-__all__ = ["encode_shard", "read_shard"]
+__all__ = ["encode_shard", "read_shard", "shard_checksum", "write_shard"]
 
 _EMPTY = np.iinfo(np.uint64).max
+_READ_BYTES = 1 << 20
 
 
-def encode_shard(voxels: NDArray[Any], chunk: Index3, grid: Index3, codec: Codec) -> list[Any]:
-    """Parts of the shard file of `voxels`, to be written one after the other.
+def encode_shard(voxels: NDArray[Any], chunk: Index3, grid: Index3, codec: Codec) -> Iterator[Any]:
+    """Parts of the shard file of `voxels`, each made when it is asked for.
 
     `voxels` may end before the shard does, at the volume's edge; `grid` is the number of chunks
-    of a whole shard. Returns no parts at all where every voxel is zero: zarr stores no such shard.
+    of a whole shard. There are no parts at all where every voxel is zero: zarr stores no such
+    shard.
     """
-    parts: list[Any] = []
     index = np.full((*grid, 2), _EMPTY, "<u8")
     scratch = np.zeros(chunk, voxels.dtype.newbyteorder("<"))
+    content = scratch.view(np.uint8)  # of floats, only +0.0 has no bits
     offset = 0
     for block in Grid(_shape3(voxels), chunk):
         _fill(scratch, voxels[block.write.slices])
-        if not scratch.view(np.uint8).any():
+        if not content.any():
             continue
         encoded = codec.encode(scratch)
         position = tuple(s // c for s, c in zip(block.write.start, chunk, strict=True))
         index[position] = (offset, len(encoded))
         offset += len(encoded)
-        parts.append(encoded)
-    return [*parts, with_checksum(index.tobytes())] if parts else []
+        yield encoded
+    if offset:
+        yield with_checksum(index.tobytes())
+
+
+def write_shard(path: Path, parts: Iterable[Any]) -> str | None:
+    """Write the parts as they come, and return the file's checksum.
+
+    Without any part there is to be no file: one from before is removed, and None returned.
+    """
+    coming = iter(parts)
+    first = next(coming, None)
+    if first is None:
+        path.unlink(missing_ok=True)
+        return None
+    crc = 0
+    with staged(path) as partial, open(partial, "wb") as file:
+        for part in chain([first], coming):
+            file.write(part)
+            crc = checksum(part, crc)
+    return f"{crc:08x}"
+
+
+def shard_checksum(path: Path) -> str | None:
+    """The checksum of a shard file as it is on disk; None where there is none."""
+    block = bytearray(_READ_BYTES)
+    crc = 0
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while count := file.readinto(block):
+                crc = checksum(memoryview(block)[:count], crc)
+    except FileNotFoundError:
+        return None
+    return f"{crc:08x}"
 
 
 def _fill(scratch: NDArray[Any], voxels: NDArray[Any]) -> None:

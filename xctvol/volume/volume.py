@@ -139,7 +139,7 @@ class Image:
     def finish(self, spacing: Spacing, ome: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         """Write the metadata, the group's last: only now is there an image to open."""
         for level in self.levels:
-            level.write_metadata()
+            level.write_metadata({})
         factors = [level.factor for level in self.layout.levels]
         scales = metadata.multiscales(self.path.stem, spacing, factors)
         metadata.group(self.path, {"multiscales": scales, **ome}, own)

@@ -5,6 +5,7 @@ one range for all slices: a range per slice would make the same tissue another g
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from xctvol.errors import InputError, UsageError
 
 __all__ = ["Histogram", "Percentiles", "Window", "parse_window"]
+
+_LOOKUP_VOXELS = 1 << 16  # fit into the processor's cache
+_COUNTED_VOXELS = 1 << 18  # so many that adding up counts costs little
 
 _FLOAT_SHIFT = 12  # keeps sign, exponent and 11 bits of the mantissa: bins 0.05 % wide
 _FLOAT_BINS = 1 << (32 - _FLOAT_SHIFT)
@@ -36,8 +40,9 @@ class Window:
     def to_uint8(self, grey: NDArray[Any], out: NDArray[np.uint8]) -> None:
         """Store original grey values as 0..255, to the nearest; NaN becomes 0."""
         if grey.dtype.kind in "ui" and grey.dtype.itemsize <= 2:
-            keys = grey.view(f"u{grey.dtype.itemsize}")
-            np.take(self._table(grey.dtype), keys, out=out, mode="clip")  # raise would copy
+            keys, table = grey.view(f"u{grey.dtype.itemsize}"), self._table(grey.dtype)
+            for z, rows in _bands(grey.shape, _LOOKUP_VOXELS):
+                np.take(table, keys[z, rows], out=out[z, rows], mode="clip")  # raise would copy
             return
         for plane, stored in zip(grey, out, strict=True):  # float temporaries of one slice only
             stored[...] = self._scaled(plane)
@@ -121,14 +126,28 @@ class Histogram:
         dtype = grey.dtype
         if dtype.kind in "ui" and dtype.itemsize <= 2:
             bins = 1 << 8 * dtype.itemsize
-            keys = grey.view(f"u{dtype.itemsize}").reshape(-1)
-            counts = np.bincount(keys, minlength=bins)
+            keys, counts = grey.view(f"u{dtype.itemsize}"), np.zeros(bins, np.int64)
+            for z, rows in _bands(grey.shape, _COUNTED_VOXELS):
+                counts += np.bincount(keys[z, rows].reshape(-1), minlength=bins)
             return cls(dtype, np.roll(counts, bins // 2) if dtype.kind == "i" else counts)
         counts = np.zeros(_FLOAT_BINS, np.int64)
         for plane in grey:
             values = plane[np.isfinite(plane)].astype(np.float32)
             counts += np.bincount(_ordered(values) >> _FLOAT_SHIFT, minlength=_FLOAT_BINS)
         return cls(dtype, counts)
+
+    def stored(self, window: Window) -> list[int]:
+        """How many voxels a window stores as each of 0..255; few numbers to keep for comparisons.
+
+        For grey values that are counted in bins, those of a bin go where its lower edge goes.
+        """
+        occupied = np.flatnonzero(self.counts)
+        values = self.values()[occupied].reshape(1, 1, -1)
+        keys = np.empty(values.shape, np.uint8)
+        window.to_uint8(values, keys)
+        counts = np.zeros(256, np.int64)
+        np.add.at(counts, keys.reshape(-1), self.counts[occupied])
+        return [int(count) for count in counts]
 
     def __add__(self, other: "Histogram") -> "Histogram":
         assert self.dtype == other.dtype
@@ -160,6 +179,13 @@ class Histogram:
                 "give the window as two grey values, or none"
             )
         return Window(low, high)
+
+
+def _bands(shape: tuple[int, ...], voxels: int) -> Iterator[tuple[int, slice]]:
+    """Slices and rows of about so many voxels: numpy takes eight bytes for each to look it up."""
+    depth, height, width = shape
+    step = max(1, voxels // width)
+    return ((z, slice(y, y + step)) for z in range(depth) for y in range(0, height, step))
 
 
 def _ordered(values: NDArray[np.float32]) -> NDArray[np.uint32]:
