@@ -192,7 +192,7 @@ def test_values_of_no_material_are_listed_with_their_counts(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
     stack = open_source(tmp_path / "a.tif", spacing=SPACING)
     table = Materials.from_json([{"name": "air", "mask": 0}])
-    with pytest.raises(InputError, match=r"slices 0 to 2: .* 9 \(2 voxels\)"):
+    with pytest.raises(InputError, match=r"slice 1: .* 9 \(2 voxels\)"):
         convert_labels(stack, tmp_path / "a.zarr", materials=table).run()
 
 

@@ -81,7 +81,7 @@ def assert_same_labels(labels, logits, materials=MATERIALS):
     expected = np.array(materials.labels, np.uint8)[logits.argmax(axis=1)]
     top = np.sort(logits, axis=1)
     tie = top[:, -1] - top[:, -2] < 1e-5
-    assert tie.mean() < 0.001
+    assert tie.mean() < 0.01
     np.testing.assert_array_equal(labels[~tie], expected[~tie])
     assert len(np.unique(expected)) > 1
 

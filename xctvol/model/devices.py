@@ -1,6 +1,7 @@
 """Devices and precisions: what the user asks for, checked against what is there."""
 
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ __all__ = [
     "choose_precision",
     "describe_gpus",
     "gpu_count",
+    "reproducible",
     "learning_precision",
 ]
 
@@ -40,6 +42,22 @@ def choose_device(name: str) -> torch.device:
             "use --device cpu, or see `xctvol doctor`"
         )
     return device
+
+
+@contextmanager
+def reproducible(device: torch.device) -> Iterator[None]:
+    """While active, results on a CPU do not depend on how many threads torch may use.
+
+    Its convolutions sum in another order for another number of threads, and where two materials
+    are nearly equal that decides. One thread a slice; blocks side by side use the processors.
+    """
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def gpu_count() -> int:

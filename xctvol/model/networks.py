@@ -22,6 +22,7 @@ __all__ = [
     "weight_bytes",
 ]
 
+
 @dataclass(frozen=True)
 class Network:
     """A module that turns slices into logits, and how to call it.

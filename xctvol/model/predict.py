@@ -14,7 +14,13 @@ from torch import Tensor
 from xctvol.errors import InputError
 from xctvol.model.card import IDENTITY, Affine, GreyScale
 from xctvol.model.decode import enlarged, largest, largest_in_bands
-from xctvol.model.devices import Precision, arithmetic, choose_device, choose_precision
+from xctvol.model.devices import (
+    Precision,
+    arithmetic,
+    choose_device,
+    choose_precision,
+    reproducible,
+)
 from xctvol.model.file import Model, open_model
 from xctvol.model.networks import fold_batch_norm
 from xctvol.model.norms import use_batch_statistics
@@ -55,8 +61,9 @@ class Predictor:
         """Like `labels`, as indices into the card's materials."""
         decode = largest_in_bands if self.device.type == "cpu" else largest
         out = np.empty(slices.shape, np.uint8)
-        for batch, coarse in self._coarse(slices, grey):
-            out[batch] = decode(coarse, slices.shape[1:]).cpu().numpy()
+        with reproducible(self.device):
+            for batch, coarse in self._coarse(slices, grey):
+                out[batch] = decode(coarse, slices.shape[1:]).cpu().numpy()
         return out
 
     @torch.inference_mode()
@@ -64,8 +71,9 @@ class Predictor:
         """Logits (n, materials, y, x) of slices (n, y, x)."""
         count, *size = slices.shape
         out = np.empty((count, len(self._labels), *size), np.float32)
-        for batch, coarse in self._coarse(slices, grey):
-            out[batch] = enlarged(coarse, (size[0], size[1])).cpu().numpy()
+        with reproducible(self.device):
+            for batch, coarse in self._coarse(slices, grey):
+                out[batch] = enlarged(coarse, (size[0], size[1])).cpu().numpy()
         return out
 
     def _coarse(self, slices: NDArray[Any], grey: Affine) -> Iterator[tuple[slice, Tensor]]:

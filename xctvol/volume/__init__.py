@@ -1,14 +1,18 @@
 """Volumes on disk: OME-Zarr 0.5, sharded, multiscale, with voxel sizes in micrometres."""
 
+from xctvol.volume.buffers import release, reused
+from xctvol.volume.checksums import Checksums
 from xctvol.volume.codecs import Codec, CodecName, default_codec
 from xctvol.volume.layout import SLAB, Layout, layout_of
 from xctvol.volume.metadata import image_label, label_names, list_label, read_attributes
 from xctvol.volume.pyramid import halve_grey, halve_labels
+from xctvol.volume.threads import in_threads
 from xctvol.volume.volume import Image, ImageProduct, Volume, open_volume
 from xctvol.volume.window import Histogram, Percentiles, Window, parse_window
 
 __all__ = [
     "SLAB",
+    "Checksums",
     "Codec",
     "CodecName",
     "Histogram",
@@ -22,10 +26,13 @@ __all__ = [
     "halve_grey",
     "halve_labels",
     "image_label",
+    "in_threads",
     "label_names",
     "layout_of",
     "list_label",
     "open_volume",
     "parse_window",
     "read_attributes",
+    "release",
+    "reused",
 ]

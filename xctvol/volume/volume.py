@@ -17,15 +17,17 @@ from xctvol.journal import Recipe
 from xctvol.units import Spacing
 from xctvol.volume import metadata
 from xctvol.volume.array import Array, ShardedArray, open_array
+from xctvol.volume.checksums import Checksums
 from xctvol.volume.codecs import Codec
 from xctvol.volume.layout import Layout, layout_of
 from xctvol.volume.pyramid import Halve
+from xctvol.volume.threads import in_threads
 from xctvol.volume.window import Window
 
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["ImageProduct", "Image", "Volume", "open_volume"]
+__all__ = ["ImageProduct", "Image", "Volume", "halved_in_threads", "open_volume"]
 
 T = TypeVar("T")
 
@@ -55,6 +57,12 @@ class Volume:
     def window(self) -> Window | None:
         window = self.own.get("window")
         return None if window is None else Window.from_json(window)
+
+    @property
+    def histogram(self) -> tuple[int, ...] | None:
+        """Voxels of each stored value 0..255, where the window was found by counting them."""
+        counts = self.own.get("histogram")
+        return None if counts is None else tuple(int(count) for count in counts)
 
     @property
     def source_dtype(self) -> np.dtype[Any]:
@@ -129,20 +137,40 @@ class Image:
         voxels = sum(level.shape[0] * level.shape[1] * level.shape[2] for level in self.levels)
         return voxels * self.dtype.itemsize
 
-    def write(self, z0: int, slab: NDArray[Any], halve: Halve) -> None:
-        """Write the slab that begins at slice `z0`, and what it becomes at every level."""
-        for number, level in enumerate(self.levels):
-            level.write(z0 >> number, slab)
-            if number + 1 < len(self.levels):
-                slab = halve(slab)
+    def write(self, z0: int, slab: NDArray[Any], halve: Halve) -> list[dict[str, str]]:
+        """Write the slab that begins at slice `z0`, and what it becomes at every level.
 
-    def finish(self, spacing: Spacing, ome: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+        Returns the checksums of the shards that are stored, by key, for each level.
+        """
+        checksums = []
+        for number, level in enumerate(self.levels):
+            if number:
+                slab = halved_in_threads(slab, halve)
+            checksums.append(level.write(z0 >> number, slab))
+        return checksums
+
+    def finish(
+        self,
+        spacing: Spacing,
+        ome: Mapping[str, Any],
+        own: Mapping[str, Any],
+        checksums: Checksums | None = None,
+    ) -> None:
         """Write the metadata, the group's last: only now is there an image to open."""
-        for level in self.levels:
-            level.write_metadata({})
+        for number, level in enumerate(self.levels):
+            level.write_metadata(checksums.attributes(number) if checksums else {})
         factors = [level.factor for level in self.layout.levels]
         scales = metadata.multiscales(self.path.stem, spacing, factors)
         metadata.group(self.path, {"multiscales": scales, **ome}, own)
+
+
+def halved_in_threads(slab: NDArray[Any], halve: Halve) -> NDArray[Any]:
+    """Half of a slab, made of pairs of slices side by side: any number of threads gives the same.
+
+    That also bounds what halving holds meanwhile, whatever the depth of the slab.
+    """
+    pairs = [slab[z : z + 2] for z in range(0, len(slab), 2)]
+    return np.concatenate(in_threads(halve, pairs))
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,15 @@ one range for all slices: a range per slice would make the same tissue another g
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xctvol.errors import InputError, UsageError
+from xctvol.volume.buffers import reused
+from xctvol.volume.threads import in_threads
 
 __all__ = ["Histogram", "Percentiles", "Window", "parse_window"]
 
@@ -40,16 +43,18 @@ class Window:
     def to_uint8(self, grey: NDArray[Any], out: NDArray[np.uint8]) -> None:
         """Store original grey values as 0..255, to the nearest; NaN becomes 0."""
         if grey.dtype.kind in "ui" and grey.dtype.itemsize <= 2:
-            keys, table = grey.view(f"u{grey.dtype.itemsize}"), self._table(grey.dtype)
+            keys, table = grey.view(f"u{grey.dtype.itemsize}"), _table(self, grey.dtype)
             for z, rows in _bands(grey.shape, _LOOKUP_VOXELS):
                 np.take(table, keys[z, rows], out=out[z, rows], mode="clip")  # raise would copy
             return
         for plane, stored in zip(grey, out, strict=True):  # float temporaries of one slice only
             stored[...] = self._scaled(plane)
 
-    def _table(self, dtype: np.dtype[Any]) -> NDArray[np.uint8]:
-        bits = np.arange(1 << 8 * dtype.itemsize).astype(f"u{dtype.itemsize}")
-        return self._scaled(bits.view(dtype))
+    def stored(self, grey: NDArray[Any]) -> NDArray[np.uint8]:
+        """Like `to_uint8`, into memory that the next call in this thread will take."""
+        out: NDArray[np.uint8] = reused("stored", grey.shape, np.uint8)
+        in_threads(lambda z: self.to_uint8(grey[z : z + 1], out[z : z + 1]), range(len(grey)))
+        return out
 
     def _scaled(self, grey: NDArray[Any]) -> NDArray[np.uint8]:
         scaled = (grey.astype(np.float64) - self.low) * 255.0 / (self.high - self.low)
@@ -179,6 +184,13 @@ class Histogram:
                 "give the window as two grey values, or none"
             )
         return Window(low, high)
+
+
+@lru_cache(maxsize=4)
+def _table(window: Window, dtype: np.dtype[Any]) -> NDArray[np.uint8]:
+    """What each grey value of up to 16 bits is stored as, by its bits."""
+    bits = np.arange(1 << 8 * dtype.itemsize).astype(f"u{dtype.itemsize}")
+    return window._scaled(bits.view(dtype))  # noqa: SLF001 - the same module
 
 
 def _bands(shape: tuple[int, ...], voxels: int) -> Iterator[tuple[int, slice]]:

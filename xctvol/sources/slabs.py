@@ -1,0 +1,100 @@
+"""Slabs of a source: read into memory that is used again, and watched for changes meanwhile."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from xctvol.errors import InputError
+from xctvol.journal import file_identity
+from xctvol.sources.base import Pixels, Source, readable
+from xctvol.sources.cropped import Crop
+from xctvol.volume.buffers import reused
+from xctvol.volume.codecs import checksum
+from xctvol.volume.threads import in_threads
+
+__all__ = ["FileStates", "files_of", "read_slab", "slice_checksums"]
+
+_SLICES_AT_ONCE = 8
+
+
+def read_slab(source: Source, z0: int, z1: int) -> Pixels:
+    """Slices z0 to z1, in memory that the next slab of this thread will take.
+
+    Slices that are files of their own, or made up, are read side by side in threads; a file that
+    holds several may have to unpack the same part for each of them.
+    """
+    slab: Pixels = reused("slab", (z1 - z0, *source.shape[1:]), source.dtype)
+    step = _SLICES_AT_ONCE if _are_apart(source) else z1 - z0
+
+    def read(first: int) -> None:
+        last = min(first + step, z1)
+        source.read_into(first, last, slab[first - z0 : last - z0])
+
+    in_threads(read, range(z0, z1, step))
+    return slab
+
+
+def slice_checksums(slab: Pixels) -> list[str]:
+    """The crc32c of the bytes of each slice, in hexadecimal."""
+    return [f"{checksum(plane):08x}" for plane in slab]
+
+
+def files_of(source: Source, z0: int, z1: int) -> tuple[Path, ...]:
+    """The files that hold slices z0 to z1."""
+    if isinstance(source, Crop):
+        first = source.box.start[0]
+        return files_of(source.source, first + z0, first + z1)
+    return source.files[z0:z1] if _are_apart(source) else source.files
+
+
+def _are_apart(source: Source) -> bool:
+    if isinstance(source, Crop):
+        return _are_apart(source.source)
+    return len(source.files) in (0, source.shape[0])
+
+
+@dataclass(frozen=True)
+class FileStates:
+    """Name, size and time of files, by path, as they were at one moment."""
+
+    states: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, files: tuple[Path, ...]) -> Self:
+        """As they are now; raises InputError for a file that is not there any more."""
+        states = {}
+        for path in files:
+            with readable(path):
+                states[str(path)] = file_identity(path)
+        return cls(states)
+
+    @property
+    def newest_ns(self) -> int:
+        """When the last of them changed, or 0 without files."""
+        return max((time_ns for _, _, time_ns in self.states.values()), default=0)
+
+    def refuse_changed_since(self, newest_ns: int) -> None:
+        """Raise InputError for a file that is newer than all were when the work was planned."""
+        for path, (_, _, time_ns) in self.states.items():
+            if time_ns > newest_ns:
+                raise _changed(path)
+
+    def refuse_other(self, before: "FileStates") -> None:
+        """Raise InputError for a file that is not as it was before."""
+        changed = self.changed(before)
+        if changed:
+            raise _changed(changed[0])
+
+    def changed(self, before: "FileStates") -> list[str]:
+        """Paths of the files that are not as they were before; unknown ones do not count."""
+        known = before.states
+        return [path for path, now in self.states.items() if known.get(path, now) != now]
+
+
+def _changed(path: str) -> InputError:
+    return InputError(
+        f"{path} changed while the scan was converted, so slices of two scans would be mixed; "
+        "what is finished is not used any more: convert again with --overwrite when the scan is "
+        "complete"
+    )
