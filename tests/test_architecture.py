@@ -24,7 +24,7 @@ LEVELS = (  # lowest first: a room imports from the levels before its own, and f
     "sources",
     "pairs labels model tables",
     "stages stages.convert stages.train stages.segment stages.measure stages.evaluate "
-    "stages.report stages.export stages.info stages.doctor",
+    "stages.report stages.export stages.verify stages.info stages.doctor",
     "__init__",  # the public names
     "demo",
     "cli",

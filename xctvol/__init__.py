@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from xctvol.model.file import Model, open_model
     from xctvol.pairs import Pairs, open_pairs
     from xctvol.plan import Plan, Serial
-    from xctvol.sources import Source, open_source
+    from xctvol.sources import RawLayout, Source, crop, open_source
     from xctvol.stages.convert import convert, convert_labels
     from xctvol.stages.evaluate import evaluate
     from xctvol.stages.measure import measure
     from xctvol.stages.report import report
     from xctvol.stages.segment import segment
     from xctvol.stages.train import train
+    from xctvol.stages.verify import repair, verify
     from xctvol.tables import Tables, open_tables
     from xctvol.units import Spacing, parse_spacing
     from xctvol.volume import Volume, open_volume
@@ -36,6 +37,7 @@ _HOMES = {
     "Model": "model.file",
     "Pairs": "pairs",
     "Plan": "plan",
+    "RawLayout": "sources",
     "Serial": "plan",
     "Source": "sources",
     "Spacing": "units",
@@ -44,6 +46,7 @@ _HOMES = {
     "XctvolError": "errors",
     "convert": "stages.convert",
     "convert_labels": "stages.convert",
+    "crop": "sources",
     "evaluate": "stages.evaluate",
     "measure": "stages.measure",
     "open_labels": "labels",
@@ -53,9 +56,11 @@ _HOMES = {
     "open_tables": "tables",
     "open_volume": "volume",
     "parse_spacing": "units",
+    "repair": "stages.verify",
     "report": "stages.report",
     "segment": "stages.segment",
     "train": "stages.train",
+    "verify": "stages.verify",
 }
 
 __all__ = [
@@ -65,6 +70,7 @@ __all__ = [
     "Model",
     "Pairs",
     "Plan",
+    "RawLayout",
     "Serial",
     "Source",
     "Spacing",
@@ -73,6 +79,7 @@ __all__ = [
     "XctvolError",
     "convert",
     "convert_labels",
+    "crop",
     "evaluate",
     "measure",
     "open_labels",
@@ -82,9 +89,11 @@ __all__ = [
     "open_tables",
     "open_volume",
     "parse_spacing",
+    "repair",
     "report",
     "segment",
     "train",
+    "verify",
 ]
 
 

@@ -4,10 +4,12 @@ materials.csv      one row a material
 slices.csv         one row a slice and material
 interfaces.csv     one row a pair of materials
 regions.parquet    one row a region; regions.csv as well where there are few enough
+NAME.zarr          volume of the regions' numbers, where one was asked for
 measure.json       definitions, versions and recipe; written last
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +27,14 @@ from xctvol.files import read_json, remove_tree, staged, write_json
 from xctvol.journal import Recipe
 from xctvol.plan import read_recipe
 
-__all__ = ["Contents", "Tables", "TablesProduct", "open_tables", "write_tables"]
+__all__ = [
+    "Tables",
+    "TablesProduct",
+    "finish_tables",
+    "open_tables",
+    "write_regions",
+    "write_summaries",
+]
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -35,13 +44,23 @@ _REGIONS_CSV = "regions.csv"
 _CSV = ("materials", "slices", "interfaces")
 _WORK = ".xctvol"
 _WORDS = ("material", "material_a", "material_b")  # a name may look like a number, or like NA
-_MAY_BE_EMPTY = ("perimeter_um", "largest_region_fraction")
+_MAY_BE_EMPTY = (
+    "perimeter_um",
+    "tissue_fraction",
+    "surface_density_per_um",
+    "largest_region_fraction",
+    "percolating_fraction_z",
+    "percolating_fraction_y",
+    "percolating_fraction_x",
+    "intensity_mean",
+)
 _AS_WRITTEN = csv.ConvertOptions(
     column_types={
         **dict.fromkeys(_WORDS, pa.string()),
         **dict.fromkeys(_MAY_BE_EMPTY, pa.float64()),
     }
 )
+_SHEET = csv.WriteOptions(include_header=False, quoting_style="needed")
 _MAX_CSV_ROWS = 1_000_000  # as many as a spreadsheet opens
 
 
@@ -67,9 +86,22 @@ class Tables:
 
     @cached_property
     def regions(self) -> pd.DataFrame:
+        return self._read_regions(None)
+
+    def region_columns(self, *names: str) -> pd.DataFrame:
+        """Some columns of `regions`; the others are not read."""
+        return self._read_regions(list(names))
+
+    @property
+    def instances(self) -> Path | None:
+        """The volume of region numbers, where there is one."""
+        name = self.record.get("instances")
+        return None if name is None else self.path / str(name)
+
+    def _read_regions(self, names: list[str] | None) -> pd.DataFrame:
         file = self.path / _REGIONS
         try:
-            return pd.read_parquet(file)
+            return pd.read_parquet(file, columns=names)
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"cannot read {file}: {error}; measure again") from error
 
@@ -82,20 +114,14 @@ class Tables:
 
 
 @dataclass(frozen=True)
-class Contents:
-    """The columns of all tables; columns of one table have one length."""
-
-    materials: Columns
-    slices: Columns
-    interfaces: Columns
-    regions: Columns
-
-
-@dataclass(frozen=True)
 class TablesProduct:
-    """A folder of tables as the product of a plan. Other files in it are left alone."""
+    """A folder of tables as the product of a plan. Other files in it are left alone.
+
+    `instances` is the file name of the volume of region numbers, where there is to be one.
+    """
 
     path: Path
+    instances: str | None = None
 
     @property
     def work(self) -> Path:
@@ -118,8 +144,11 @@ class TablesProduct:
         return open_tables(self.path)
 
     def remove(self) -> None:
+        volumes = {self.instances}
+        if (self.path / _MARK).exists():
+            volumes.add(_read_record(self.path / _MARK).get("instances"))
         names = [_MARK, *(f"{name}.csv" for name in _CSV), _REGIONS, _REGIONS_CSV, _WORK]
-        for name in names:
+        for name in [*names, *(Path(str(v)).name for v in volumes if v)]:
             remove_tree(self.path / name)
 
 
@@ -132,14 +161,36 @@ def open_tables(path: str | Path) -> Tables:
     return Tables(path, _read_record(path / _MARK))
 
 
-def write_tables(path: Path, contents: Contents, record: Mapping[str, Any], recipe: Recipe) -> None:
-    """Write all tables, then the record with the recipe that marks them as finished."""
-    for name in _CSV:
-        _write_csv(path / f"{name}.csv", getattr(contents, name))
-    with staged(path / _REGIONS) as partial:
-        pq.write_table(_arrow(contents.regions), partial, compression="zstd")
-    if len(next(iter(contents.regions.values()))) < _MAX_CSV_ROWS:
-        _write_csv(path / _REGIONS_CSV, contents.regions)
+def write_summaries(
+    path: Path, *, materials: Columns, slices: Columns, interfaces: Columns
+) -> None:
+    """Write the tables that are small whatever the volume is."""
+    for name, columns in zip(_CSV, (materials, slices, interfaces), strict=True):
+        with staged(path / f"{name}.csv") as partial:
+            _append_csv(partial, columns, header=True)
+
+
+def write_regions(path: Path, count: int, batches: Iterable[Columns]) -> None:
+    """Write the table of `count` regions, given in order, of which only a batch is in memory.
+
+    Every batch, one at least, becomes a row group.
+    """
+    with staged(path / _REGIONS) as partial, ExitStack() as stack:
+        sheet = stack.enter_context(staged(path / _REGIONS_CSV)) if count < _MAX_CSV_ROWS else None
+        writer: pq.ParquetWriter | None = None
+        for columns in batches:
+            table = _arrow(columns)
+            if sheet is not None:
+                _append_csv(sheet, columns, header=writer is None)
+            if writer is None:
+                writer = stack.enter_context(
+                    pq.ParquetWriter(partial, table.schema, compression="zstd")
+                )
+            writer.write_table(table)
+
+
+def finish_tables(path: Path, record: Mapping[str, Any], recipe: Recipe) -> None:
+    """Write the record with the recipe, which marks the tables as finished."""
     write_json(path / _MARK, {"recipe": recipe.to_json(), **record})
 
 
@@ -150,9 +201,13 @@ def _read_record(mark: Path) -> dict[str, Any]:
     return record
 
 
-def _write_csv(path: Path, columns: Columns) -> None:
-    with staged(path) as partial:
-        pd.DataFrame(dict(columns)).to_csv(partial, index=False, lineterminator="\n")
+def _append_csv(path: Path, columns: Columns, *, header: bool) -> None:
+    """Add rows to a sheet; nothing stands where a number is not defined."""
+    table = pa.table({name: pa.array(v, from_pandas=True) for name, v in columns.items()})
+    with open(path, "ab") as file:
+        if header:
+            file.write((",".join(columns) + "\n").encode())
+        csv.write_csv(table, file, _SHEET)
 
 
 def _arrow(columns: Columns) -> pa.Table:

@@ -1,24 +1,34 @@
 """Label volumes in memory and on disk, and the volumes that are hard to measure in blocks."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from xctvol.grid import Block, Grid, Index3
+from xctvol.grid import Grid, Index3
 from xctvol.labels import Labels, open_labels
 from xctvol.materials import Materials
-from xctvol.stages.measure.block import HALO_HIGH, HALO_LOW, measure_block
+from xctvol.stages.measure.block import HALO, PADDING, Subject, measure_block
+from xctvol.stages.measure.columns import Rows
 from xctvol.stages.measure.components import LOW_NEIGHBOURS, links
+from xctvol.stages.measure.numbering import in_order, layers_of
 from xctvol.stages.measure.surface import cell_table
 from xctvol.stages.measure.totals import Totals, total
 from xctvol.units import Spacing
 from xctvol.volume import Image, default_codec, halve_labels, image_label
 
-Measured = Callable[..., Totals]
 ISOTROPIC = Spacing(1, 1, 1)
 MATERIALS = Materials.numbered((1, 2, 3))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A volume's totals, and the rows of all its regions in order."""
+
+    totals: Totals
+    rows: Rows
 
 
 def _measure_in_memory(
@@ -26,34 +36,57 @@ def _measure_in_memory(
     connectivity: int = 26,
     block: Index3 = (256, 256, 256),
     spacing: Spacing = ISOTROPIC,
-) -> Totals:
+    greys: np.ndarray | None = None,
+) -> Measured:
     """What the stage does, without files; labels 1..3 are materials."""
-    shape = values.shape
+    shape, subject = values.shape, Subject(values.shape, connectivity)
     grid = Grid(shape, tuple(min(b, n) for b, n in zip(block, shape, strict=True)))
-    around = np.pad(values, list(zip(HALO_LOW, HALO_HIGH, strict=True)))
+    around = np.pad(values, list(zip(HALO, PADDING, strict=True)))
     found = {}
     for b in grid:
-        (z0, y0, x0), (z1, y1, x1) = b.write.start, b.write.stop
-        part = around[z0 : z1 + 1, y0 : y1 + 4, x0 : x1 + 4]
-        found[b.index] = measure_block(part, b.write, shape, connectivity, cell_table(spacing))
-    linked = {b.index: _links(b, grid, found) for b in grid}
-    parts = ((b, found[b.index][0].of(MATERIALS.labels), linked[b.index]) for b in grid)
-    return total(shape, MATERIALS.labels, connectivity, parts)
+        sizes = np.add(b.write.shape, HALO) + PADDING
+        part = around[
+            tuple(slice(s, s + n) for s, n in zip(b.write.start, sizes, strict=True))
+        ].copy()
+        _clear_beyond(part, b.write.shape)
+        core = None if greys is None else greys[b.write.slices]
+        found[b.index] = measure_block(part, core, b.write, cell_table(spacing), subject)
+    totals = total(
+        subject,
+        MATERIALS.labels,
+        grid,
+        lambda b: (found[b.index][0].of(MATERIALS.labels), _links(b.index, grid, found)),
+    )
+    return Measured(totals, _ordered(totals, grid, found))
 
 
-def _links(block: Block, grid: Grid, found: dict) -> np.ndarray:
+def _clear_beyond(part: np.ndarray, core: Index3) -> None:
+    """A block knows nothing of what follows it."""
+    for axis, (low, n) in enumerate(zip(HALO, core, strict=True)):
+        np.moveaxis(part, axis, 0)[low + n :] = 0
+
+
+def _ordered(totals: Totals, grid: Grid, found: dict) -> Rows:
+    parts = [found[b.index][0].closed for layer in layers_of(grid) for b in layer]
+    return np.concatenate(
+        [np.empty((0, totals.joined.shape[1]), np.int64), *in_order([*parts, totals.joined], 5)]
+    )
+
+
+def _links(index: int, grid: Grid, found: dict) -> np.ndarray:
     rows = [np.empty((0, 3), np.int64)]
     for step in LOW_NEIGHBOURS:
-        there = np.add(np.unravel_index(block.index, grid.counts), step)
+        there = np.add(np.unravel_index(index, grid.counts), step)
         if min(there) >= 0:
-            index = int(np.ravel_multi_index(there, grid.counts))
-            pairs = links(found[block.index][1], found[index][1], step)
-            rows.append(np.insert(pairs.astype(np.int64), 1, index, axis=1))
+            other = int(np.ravel_multi_index(there, grid.counts))
+            axis = step.index(-1)
+            pairs = links(found[index][1].low[axis], found[other][1].high[axis], step)
+            rows.append(np.insert(pairs, 1, other, axis=1))
     return np.concatenate(rows)
 
 
 @pytest.fixture(scope="session")
-def measured() -> Measured:
+def measured() -> Callable[..., Measured]:
     return _measure_in_memory
 
 

@@ -13,6 +13,7 @@ from skimage.measure import label, regionprops_table
 from xctvol.errors import InputError, PlanError, UsageError
 from xctvol.materials import Materials
 from xctvol.stages.measure import measure
+from xctvol.stages.measure.options import Options
 from xctvol.stages.measure.stage import measure_plan
 from xctvol.tables import open_tables
 from xctvol.units import Spacing
@@ -60,7 +61,7 @@ def test_tables_say_what_scikit_image_says(values, labels, tmp_path):
     assert materials["voxels"].tolist() == [int((values == v).sum()) for v in (7, 2, 3)]
     assert materials["volume_um3"].tolist() == [(values == v).sum() * 0.5 for v in (7, 2, 3)]
     assert tables.interfaces["material_a"].tolist() == ["tissue", "tissue", "air, open"]
-    assert tables.interfaces["area_um2"].tolist()[1:] == [0, 0]
+    assert tables.interfaces["face_area_um2"].tolist()[1:] == [0, 0]
     assert len(tables.slices) == 20 * 3
     assert tables.record["connectivity"] == 26
     assert tables.record["spacing_um"] == [2.0, 0.5, 0.5]
@@ -78,7 +79,7 @@ def test_the_folder_holds_the_tables_and_nothing_else(labels, tmp_path):
 @pytest.mark.parametrize("connectivity", [6, 18, 26])
 def test_bytes_are_equal_for_any_blocks(labels, tmp_path, connectivity):
     whole = measure(labels, tmp_path / "whole", connectivity=connectivity)
-    parts = measure_plan(labels, tmp_path / "parts", connectivity, (7, 9, 28))
+    parts = measure_plan(labels, tmp_path / "parts", Options(connectivity), (7, 9, 28))
     assert len(parts.stages[0].blocks) == 9
     whole.run()
     parts.run()
@@ -89,17 +90,17 @@ def test_a_stopped_run_continues_with_equal_bytes(labels, tmp_path):
     measure(labels, tmp_path / "whole").run()
     out = tmp_path / "out"
     for number in (1, 3):  # the second of three parts never runs
-        assert measure_plan(labels, out, 26, (7, 9, 28)).part(number, 3).run() is None
+        assert measure_plan(labels, out, Options(), (7, 9, 28)).part(number, 3).run() is None
     with pytest.raises(InputError, match="unfinished"):
         open_tables(out)
-    rest = measure_plan(labels, out, 26, (7, 9, 28))
+    rest = measure_plan(labels, out, Options(), (7, 9, 28))
     assert [block.index for block in rest.stages[0].pending()] == [1, 4, 7]
     rest.run()
     assert contents(tmp_path / "whole") == contents(out)
 
 
 def test_parts_finish_the_tables(labels, tmp_path):
-    plan = measure_plan(labels, tmp_path / "out", 26, (7, 9, 28))
+    plan = measure_plan(labels, tmp_path / "out", Options(), (7, 9, 28))
     results = [plan.part(n, 2).run() for n in (1, 2, 1)]
     assert results[0] is None
     assert results[-1] is not None
@@ -189,11 +190,33 @@ def test_missing_and_damaged_tables_are_named(labels, tmp_path):
         open_tables(out)
 
 
-def test_dry_plan_says_what_it_will_do(labels, tmp_path):
-    plan = measure_plan(labels, tmp_path / "out", 26, (10, 24, 28))
-    assert "2 blocks" in str(plan)
-    assert plan.reads == (10 * 24 * 28 + 11 * 24 * 28)
+def test_dry_plan_says_what_it_will_do(labels_of, tmp_path):
+    labels = labels_of(np.ones((70, 150, 20), np.uint8))  # chunks of 16 x 128 x 128
+    plan = measure_plan(labels, tmp_path / "out", Options(), (64, 128, 20))
+    assert "4 blocks" in str(plan)
+    # the halos of the second blocks along y and z are decoded with their whole chunks
+    decoded = 64 * 128 * 20 + 64 * 150 * 20 + (70 - 48) * (128 + 150) * 20
+    assert plan.reads == decoded
+    assert f"{decoded / (70 * 150 * 20):.2f} times the volume" in str(plan)
+    numbered = measure_plan(labels, tmp_path / "out", Options(instances="n"), (64, 128, 20))
+    assert numbered.reads == 2 * decoded
+    assert numbered.writes >= plan.writes + 4 * labels.volume.levels[0].shape[0] * 150 * 20
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("connectivity", [6, 26])
+def test_scratch_is_not_more_than_planned(labels_of, tmp_path, connectivity):
+    values = np.zeros((96, 200, 220), np.uint8)
+    values[5:90, 20:180, 30:200] = 1
+    values[40:44, 50:60, :] = 2
+    options = Options(connectivity)
+    plan = measure_plan(labels_of(values), tmp_path / "out", options, (64, 128, 128))
+    plan.part(1, 2).run()
+    plan.part(2, 2).run(listen=lambda _: None)
+    other = measure_plan(labels_of(values), tmp_path / "other", options, (64, 128, 128))
+    other.part(1, 2).run()
+    written = sum(f.stat().st_size for f in (tmp_path / "other").rglob("*.np?"))
+    assert 0 < written <= other.writes
 
 
 def test_tasks_travel_to_workers(labels, tmp_path):

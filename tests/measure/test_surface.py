@@ -1,5 +1,7 @@
 """Surfaces and Euler numbers against scikit-image, SimpleITK and geometry."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -29,8 +31,8 @@ def skimage_area(mask, spacing):
 @pytest.mark.parametrize("connectivity", [6, 18, 26])
 def test_marching_cubes_area_of_each_region(measured, spacing, connectivity):
     values = blobs()
-    totals = measured(values, connectivity, (10, 9, 11), spacing)
-    got = region_columns(totals.regions, values.shape, spacing, MATERIALS)["surface_mc_um2"]
+    found = measured(values, connectivity, (10, 9, 11), spacing)
+    got = region_columns(found.rows, 1, values.shape, spacing, MATERIALS)["surface_mc_um2"]
     want = label(values, connectivity={6: 1, 18: 2, 26: 3}[connectivity])
     for number in range(1, want.max() + 1):
         area = skimage_area(want == number, spacing)
@@ -40,10 +42,11 @@ def test_marching_cubes_area_of_each_region(measured, spacing, connectivity):
 @pytest.mark.parametrize("connectivity", [6, 18, 26])
 def test_material_is_measured_as_one_object(measured, adversarial, connectivity):
     got = material_columns(
-        measured(adversarial, connectivity, (6, 7, 5)),
+        measured(adversarial, connectivity, (6, 7, 5)).totals,
         adversarial.shape,
         Spacing(1, 1, 1),
         MATERIALS,
+        MATERIALS.names,
     )
     for row, value in enumerate((1, 2, 3)):
         mask = np.pad(adversarial == value, 1)
@@ -54,8 +57,8 @@ def test_material_is_measured_as_one_object(measured, adversarial, connectivity)
 def test_crofton_surface_is_that_of_simpleitk(measured, step):
     sitk = pytest.importorskip("SimpleITK", reason="SimpleITK is the oracle of Crofton surfaces")
     values, spacing = blobs(), Spacing(step, step, step)
-    totals = measured(values, 26, (9, 11, 10), spacing)
-    got = region_columns(totals.regions, values.shape, spacing, MATERIALS)["surface_um2"]
+    found = measured(values, 26, (9, 11, 10), spacing)
+    got = region_columns(found.rows, 1, values.shape, spacing, MATERIALS)["surface_um2"]
     want = np.pad(label(values, connectivity=3), 1)
     image = sitk.GetImageFromArray(want.astype(np.uint32))
     image.SetSpacing((step, step, step))
@@ -72,8 +75,8 @@ def test_ball_has_the_surface_of_a_ball(measured, spacing):
     axes = [np.arange(-radius - 3 * s, radius + 3 * s, s) for s in spacing.zyx]
     z, y, x = np.meshgrid(*axes, indexing="ij")
     ball = (z**2 + y**2 + x**2 <= radius**2).astype(np.uint8)
-    totals = measured(ball, block=(20, 20, 20), spacing=spacing)
-    got = region_columns(totals.regions, ball.shape, spacing, MATERIALS)
+    found = measured(ball, block=(20, 20, 20), spacing=spacing)
+    got = region_columns(found.rows, 1, ball.shape, spacing, MATERIALS)
     assert got["surface_um2"][0] == pytest.approx(4 * np.pi * radius**2, rel=0.01)
     assert got["sphericity"][0] == pytest.approx(1, rel=0.01)
 
@@ -84,6 +87,35 @@ def test_euler_number_counts_tunnels_and_cavities(measured):
     values[4, 4, 1:4] = 0  # a ring: one object, one tunnel
     values[1:8, 1:8, 8:15] = 1
     values[4, 4, 11] = 0  # a shell: one object, one cavity
-    totals = measured(values, block=(5, 5, 5))
-    got = region_columns(totals.regions, values.shape, Spacing(1, 1, 1), MATERIALS)
+    found = measured(values, block=(5, 5, 5))
+    got = region_columns(found.rows, 1, values.shape, Spacing(1, 1, 1), MATERIALS)
     assert got["euler_number"].tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("connectivity", [6, 26])
+def test_connectivity_is_corrected_for_edges(measured, adversarial, connectivity):
+    """By the Euler numbers of the volume's faces, edges and corners, after Odgaard and Gundersen.
+
+    The faces' count by halves, since a neighbouring volume would have them as well.
+    """
+    spacing = Spacing(2.5, 1.0, 0.7)
+    totals = measured(adversarial, connectivity, (6, 7, 5)).totals
+    got = material_columns(totals, adversarial.shape, spacing, MATERIALS, MATERIALS.names)
+    volume = adversarial.size * spacing.volume
+    for row, value in enumerate((1, 2, 3)):
+        mask = adversarial == value
+        corrected = 0.0
+        for sides in product((slice(None), 0, -1), repeat=3):
+            part = mask[sides]
+            corners = 3 - part.ndim
+            corrected += (-0.5) ** corners * _euler(part)
+        want = (1 - corrected) / volume
+        assert got["connectivity_density_per_um3"][row] == pytest.approx(want, rel=1e-12)
+
+
+def _euler(mask):
+    if mask.ndim == 0:
+        return int(mask)
+    if mask.ndim == 1:
+        return label(mask).max()
+    return euler_number(np.pad(mask, 1), mask.ndim)

@@ -6,7 +6,18 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from xctvol.cli import convert, demo, doctor, evaluate, info, measure, report, segment, train
+from xctvol.cli import (
+    convert,
+    demo,
+    doctor,
+    evaluate,
+    info,
+    measure,
+    report,
+    segment,
+    train,
+    verify,
+)
 from xctvol.errors import XctvolError
 
 __all__ = ["app", "main"]
@@ -56,7 +67,7 @@ app = typer.Typer(
     "on a few annotated slices, segment the whole scan, measure it in 3D. Every command continues "
     "where it was stopped.",
 )
-for verb in (demo, convert, train, evaluate, segment, measure, report, info, doctor):
+for verb in (demo, convert, verify, train, evaluate, segment, measure, report, info, doctor):
     app.command()(getattr(verb, verb.__name__.rpartition(".")[2]))
 
 

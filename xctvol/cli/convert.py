@@ -5,49 +5,57 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xctvol.cli import options
+from xctvol.cli import options, scan
 from xctvol.cli.run import carry_out
 from xctvol.errors import UsageError
-from xctvol.units import format_bytes, parse_spacing
+from xctvol.units import format_bytes
 
 if TYPE_CHECKING:
     from xctvol.labels import Labels
     from xctvol.volume import Volume
 
 
+Where = Annotated[
+    str, typer.Argument(help="Folder, 'pattern*.tif' or file of slices.", metavar="SOURCE")
+]
+Output = Annotated[Path, typer.Argument(help="Volume to write.", metavar="SCAN.zarr")]
+Size = Annotated[
+    str | None,
+    typer.Option(help="Voxel size: 0.65um, or z,y,x as 2,0.65,0.65um.", metavar="SIZE"),
+]
+Greys = Annotated[
+    str,
+    typer.Option(
+        help="Grey values to store as 0..255: none (keep them), MIN,MAX or percentiles of the "
+        "whole scan as 0.1%,99.9%."
+    ),
+]
+Compression = Annotated[
+    Literal["zstd", "lz4", "none"] | None,
+    typer.Option(help="Compression of chunks; by default as fits the type."),
+]
+AreLabels = Annotated[bool, typer.Option("--labels", help="SOURCE holds labels, not grey values.")]
+Binarize = Annotated[
+    bool, typer.Option("--binarize", help="With --labels: non-zero is one material.")
+]
+MaskTable = Annotated[
+    Path | None, typer.Option(help="With --labels: table of mask values.", metavar="TOML")
+]
+
+
 def convert(  # noqa: PLR0913 - one parameter an option
-    source: Annotated[
-        str, typer.Argument(help="Folder, 'pattern*.tif' or file of slices.", metavar="SOURCE")
-    ],
-    output: Annotated[Path, typer.Argument(help="Volume to write.", metavar="SCAN.zarr")],
-    spacing: Annotated[
-        str | None,
-        typer.Option(help="Voxel size: 0.65um, or z,y,x as 2,0.65,0.65um.", metavar="SIZE"),
-    ] = None,
-    window: Annotated[
-        str,
-        typer.Option(
-            help="Grey values to store as 0..255: none (keep them), MIN,MAX or percentiles of the "
-            "whole scan as 0.1%,99.9%."
-        ),
-    ] = "none",
-    codec: Annotated[
-        Literal["zstd", "lz4", "none"] | None,
-        typer.Option(help="Compression of chunks; by default as fits the type."),
-    ] = None,
-    allow_gaps: Annotated[
-        bool, typer.Option("--allow-gaps", help="Accept missing slice numbers.")
-    ] = False,
-    labels: Annotated[
-        bool, typer.Option("--labels", help="SOURCE holds labels, not grey values.")
-    ] = False,
-    binarize: Annotated[
-        bool, typer.Option("--binarize", help="With --labels: non-zero is one material.")
-    ] = False,
-    materials: Annotated[
-        Path | None,
-        typer.Option(help="With --labels: table of mask values.", metavar="TOML"),
-    ] = None,
+    source: Where,
+    output: Output,
+    spacing: Size = None,
+    window: Greys = "none",
+    codec: Compression = None,
+    roi: scan.Roi = None,
+    dataset: scan.Dataset = None,
+    raw: scan.Raw = None,
+    allow_gaps: scan.AllowGaps = False,
+    labels: AreLabels = False,
+    binarize: Binarize = False,
+    materials: MaskTable = None,
     workers: options.Workers = None,
     cluster: options.Cluster = "local",
     part: options.Part = None,
@@ -59,21 +67,21 @@ def convert(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Convert a scan to a chunked, sharded, multiscale OME-Zarr volume."""
     from xctvol.materials import Materials
-    from xctvol.sources import open_source
     from xctvol.stages import convert as stage
 
     running = options.Running(dry_run, overwrite, json, quiet, workers, 0, cluster, part, memory)
     if not labels and (binarize or materials):
         raise UsageError("--binarize and --materials say what labels mean; add --labels")
-    size = parse_spacing(spacing) if spacing else None
-    scan = open_source(source, spacing=size, allow_gaps=allow_gaps)
+    if labels and (codec or window != "none"):
+        raise UsageError("--window and --codec are for grey values, and --labels says otherwise")
+    voxels = scan.Scan(source, spacing, allow_gaps, dataset, raw, roi).open()
     if labels:
         table = Materials.read(materials) if materials else None
         nonzero = "foreground" if binarize else None
-        label_plan = stage.convert_labels(scan, output, materials=table, nonzero=nonzero)
+        label_plan = stage.convert_labels(voxels, output, materials=table, nonzero=nonzero)
         carry_out(label_plan, running, _label_facts)
         return
-    carry_out(stage.convert(scan, output, window=window, codec=codec), running, _facts)
+    carry_out(stage.convert(voxels, output, window=window, codec=codec), running, _facts)
 
 
 def _facts(volume: "Volume") -> dict[str, Any]:
@@ -84,8 +92,19 @@ def _facts(volume: "Volume") -> dict[str, Any]:
         "voxel size": str(volume.spacing),
         "levels": len(volume.levels),
         "window": str(volume.window) if volume.window else "none",
+        **_not_finite(volume),
         "on disk": format_bytes(stored),
     }
+
+
+def _not_finite(volume: "Volume") -> dict[str, Any]:
+    """What became of voxels that are no numbers, where there were such."""
+    counts = volume.own.get("not_finite")
+    if not counts:
+        return {}
+    found = f"{counts['nan']} NaN, {counts['infinite']} infinite"
+    became = "stored as 0, and as the window's ends" if volume.window else "kept"
+    return {"not finite": f"{found}; {became}"}
 
 
 def _label_facts(labels: "Labels") -> dict[str, Any]:

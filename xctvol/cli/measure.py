@@ -1,5 +1,6 @@
 """xctvol measure."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -7,11 +8,46 @@ import typer
 
 from xctvol.cli import options
 from xctvol.cli.run import carry_out
+from xctvol.errors import UsageError
+from xctvol.units import micrometres_per
 
 if TYPE_CHECKING:
+    from xctvol.labels import Labels
     from xctvol.tables import Tables
+    from xctvol.volume import Volume
 
 
+Labelled = Annotated[
+    str | None, typer.Option("--labels", help="Which labels, where the volume has several.")
+]
+Connectivity = Annotated[
+    Literal["6", "18", "26"],
+    typer.Option(help="Voxels are connected through faces (6), edges (18), corners (26)."),
+]
+Measured = Annotated[
+    str | None,
+    typer.Option("--materials", metavar="A,B", help="Measure these only; by default all."),
+]
+Tissue = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        help="What tissue fractions and surface densities refer to; by default all measured.",
+    ),
+]
+MinVolume = Annotated[
+    str | None,
+    typer.Option(metavar="10um3", help="Leave smaller regions out of the table of regions."),
+]
+Intensity = Annotated[
+    bool, typer.Option("--intensity", help="Measure the grey values of the scan as well.")
+]
+Instances = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Write the regions' numbers as a volume NAME.zarr into the folder."
+    ),
+]
 _CONNECTIVITY: Final[dict[str, Literal[6, 18, 26]]] = {"6": 6, "18": 18, "26": 26}
 
 
@@ -23,13 +59,13 @@ def measure(  # noqa: PLR0913 - one parameter an option
         Path | None,
         typer.Option(help="Folder for the tables; by default SCAN-measures beside SCAN.zarr."),
     ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="Which labels, where the volume has several.")
-    ] = None,
-    connectivity: Annotated[
-        Literal["6", "18", "26"],
-        typer.Option(help="Voxels are connected through faces (6), edges (18), corners (26)."),
-    ] = "26",
+    labels: Labelled = None,
+    connectivity: Connectivity = "26",
+    materials: Measured = None,
+    tissue: Tissue = None,
+    min_volume: MinVolume = None,
+    intensity: Intensity = False,
+    instances: Instances = None,
     workers: options.Workers = None,
     cluster: options.Cluster = "local",
     part: options.Part = None,
@@ -44,8 +80,17 @@ def measure(  # noqa: PLR0913 - one parameter an option
     from xctvol.stages.measure import measure as stage
 
     running = options.Running(dry_run, overwrite, json, quiet, workers, 0, cluster, part, memory)
-    folder = output or measures_beside(scan)
-    plan = stage(open_labels(scan, labels), folder, connectivity=_CONNECTIVITY[connectivity])
+    opened = open_labels(scan, labels)
+    plan = stage(
+        opened,
+        output or measures_beside(scan),
+        connectivity=_CONNECTIVITY[connectivity],
+        materials=_names(materials),
+        tissue=_names(tissue),
+        min_volume_um3=parse_volume(min_volume) if min_volume else 0.0,
+        intensity=_scan_of(opened) if intensity else None,
+        instances=instances,
+    )
     carry_out(plan, running, _facts)
 
 
@@ -54,10 +99,41 @@ def measures_beside(scan: Path) -> Path:
     return scan.with_name(f"{scan.stem}-measures")
 
 
+def parse_volume(text: str) -> float:
+    """Read a volume as typed, in um3.
+
+    >>> parse_volume("10um3"), parse_volume("2 mm3")
+    (10.0, 2000000000.0)
+    """
+    match = re.fullmatch(r"\s*([0-9.]+(?:e-?[0-9]+)?)\s*([A-Za-zµμ]+)(?:3|³)\s*", text)
+    try:
+        return float(match[1]) * micrometres_per(match[2]) ** 3 if match else float("")
+    except ValueError:
+        raise UsageError(
+            f"cannot read the volume {text!r}: write a number and a unit, as in 10um3"
+        ) from None
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",")) if text else ()
+
+
+def _scan_of(labels: "Labels") -> "Volume":
+    if labels.scan is None:
+        raise UsageError(
+            f"{labels.volume.path} is a label volume without a scan, so there are no grey values "
+            "to measure; leave out --intensity"
+        )
+    return labels.scan
+
+
 def _facts(tables: "Tables") -> dict[str, Any]:
     rows = tables.materials.itertuples(index=False)
     lines = [
         f"{row.material}: {row.voxels} voxels, {row.volume_um3:.6g} um3, {row.regions} regions"
         for row in rows
     ]
-    return {"tables": str(tables.path), "materials": lines}
+    facts: dict[str, Any] = {"tables": str(tables.path), "materials": lines}
+    if tables.instances is not None:
+        facts["instances"] = str(tables.instances)
+    return facts

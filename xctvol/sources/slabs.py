@@ -1,5 +1,6 @@
 """Slabs of a source: read into memory that is used again, and watched for changes meanwhile."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,15 +8,17 @@ from typing import Any, Self
 
 from xctvol.errors import InputError
 from xctvol.journal import file_identity
+from xctvol.resources import thread_budget
 from xctvol.sources.base import Pixels, Source, readable
 from xctvol.sources.cropped import Crop
 from xctvol.volume.buffers import reused
 from xctvol.volume.codecs import checksum
 from xctvol.volume.threads import in_threads
 
-__all__ = ["FileStates", "files_of", "read_slab", "slice_checksums"]
+__all__ = ["held_bytes", "FileStates", "files_of", "read_slab", "refuse_changed", "slice_checksums"]
 
 _SLICES_AT_ONCE = 8
+_CROP_BATCH_BYTES = 1 << 26
 
 
 def read_slab(source: Source, z0: int, z1: int) -> Pixels:
@@ -46,6 +49,21 @@ def files_of(source: Source, z0: int, z1: int) -> tuple[Path, ...]:
         first = source.box.start[0]
         return files_of(source.source, first + z0, first + z1)
     return source.files[z0:z1] if _are_apart(source) else source.files
+
+
+def held_bytes(source: Source) -> int:
+    """What a source holds as long as it is read: a packed file all of it, a crop whole slices.
+
+    While a packed file is unpacked it is held twice.
+    """
+    z, y, x = source.shape
+    if isinstance(source, Crop):
+        _, height, width = source.source.shape
+        batch = max(height * width * source.dtype.itemsize, _CROP_BATCH_BYTES)
+        return held_bytes(source.source) + thread_budget() * batch
+    itk = sys.modules.get("xctvol.sources.itk")  # loaded where the source is one of its
+    packed = itk is not None and isinstance(source, itk.Packed)
+    return 2 * z * y * x * source.dtype.itemsize if packed else 0
 
 
 def _are_apart(source: Source) -> bool:
@@ -90,6 +108,13 @@ class FileStates:
         """Paths of the files that are not as they were before; unknown ones do not count."""
         known = before.states
         return [path for path, now in self.states.items() if known.get(path, now) != now]
+
+
+def refuse_changed(source: Source, files: FileStates, identity: Any) -> None:
+    """Raise InputError, with a name, where the source is not what it was."""
+    FileStates.of(source.files).refuse_other(files)
+    if source.identity() != identity:
+        raise _changed(str(source.files[0]))
 
 
 def _changed(path: str) -> InputError:

@@ -1,13 +1,21 @@
 """Volumes on disk: OME-Zarr 0.5, sharded, multiscale, with voxel sizes in micrometres."""
 
+from xctvol.volume.array import Shard, ShardedArray
 from xctvol.volume.buffers import release, reused
 from xctvol.volume.checksums import Checksums
 from xctvol.volume.codecs import Codec, CodecName, default_codec
 from xctvol.volume.layout import SLAB, Layout, layout_of
 from xctvol.volume.metadata import image_label, label_names, list_label, read_attributes
-from xctvol.volume.pyramid import halve_grey, halve_labels
+from xctvol.volume.pyramid import Halve, halve_grey, halve_labels
+from xctvol.volume.shards import shard_checksum
 from xctvol.volume.threads import in_threads
-from xctvol.volume.volume import Image, ImageProduct, Volume, open_volume
+from xctvol.volume.volume import (
+    Image,
+    ImageProduct,
+    Volume,
+    halved_in_threads,
+    open_volume,
+)
 from xctvol.volume.window import Histogram, Percentiles, Window, parse_window
 
 __all__ = [
@@ -15,16 +23,20 @@ __all__ = [
     "Checksums",
     "Codec",
     "CodecName",
+    "Halve",
     "Histogram",
     "Image",
     "ImageProduct",
     "Layout",
     "Percentiles",
+    "Shard",
+    "ShardedArray",
     "Volume",
     "Window",
     "default_codec",
     "halve_grey",
     "halve_labels",
+    "halved_in_threads",
     "image_label",
     "in_threads",
     "label_names",
@@ -35,4 +47,5 @@ __all__ = [
     "read_attributes",
     "release",
     "reused",
+    "shard_checksum",
 ]

@@ -39,6 +39,13 @@ class Checksums:
         )
         return cls(shards, tuple(crc for _, slices in parts for crc in slices))
 
+    def replaced(self, level: int, gone: Iterable[str], keys: Keys) -> "Checksums":
+        """The same with other shards at one level: those of `keys`, without those that are gone."""
+        kept = {**self.shards[level], **dict.fromkeys(gone, ""), **keys}  # in their places
+        shards = list(self.shards)
+        shards[level] = {key: crc for key, crc in kept.items() if crc}
+        return Checksums(tuple(shards), self.slices)
+
     def attributes(self, level: int) -> dict[str, Any]:
         """What the array of a level carries."""
         own: dict[str, Any] = {_SHARDS: dict(self.shards[level])}

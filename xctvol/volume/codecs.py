@@ -76,7 +76,7 @@ def default_codec(dtype: np.dtype[Any]) -> Codec:
 
 
 def checksum(data: Any, before: int = 0) -> int:
-    """The crc32c of `data`, a buffer, after bytes whose crc32c is `before`."""
+    """The crc32c of `data`, bytes or an array, after bytes whose crc32c is `before`."""
     return int(CRC32C.checksum(data, before))
 
 

@@ -70,12 +70,12 @@ def write_shard(path: Path, parts: Iterable[Any]) -> str | None:
 
 def shard_checksum(path: Path) -> str | None:
     """The checksum of a shard file as it is on disk; None where there is none."""
-    block = bytearray(_READ_BYTES)
+    block = np.empty(_READ_BYTES, np.uint8)
     crc = 0
     try:
         with open(path, "rb", buffering=0) as file:
-            while count := file.readinto(block):
-                crc = checksum(memoryview(block)[:count], crc)
+            while count := file.readinto(block.data):
+                crc = checksum(block[:count], crc)
     except FileNotFoundError:
         return None
     return f"{crc:08x}"

@@ -142,10 +142,13 @@ class Image:
 
         Returns the checksums of the shards that are stored, by key, for each level.
         """
+        return [self.levels[0].write(z0, slab), *self.write_coarser(z0, slab, halve)]
+
+    def write_coarser(self, z0: int, slab: NDArray[Any], halve: Halve) -> list[dict[str, str]]:
+        """Write what the slab that begins at slice `z0` becomes at every level but the finest."""
         checksums = []
-        for number, level in enumerate(self.levels):
-            if number:
-                slab = halved_in_threads(slab, halve)
+        for number, level in enumerate(self.levels[1:], start=1):
+            slab = halved_in_threads(slab, halve)
             checksums.append(level.write(z0 >> number, slab))
         return checksums
 

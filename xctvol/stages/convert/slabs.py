@@ -1,7 +1,8 @@
 """The tasks of convert: one slab, read once, stored with its part of the pyramid, accounted for."""
 
+import functools
+import operator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from xctvol.errors import InputError
 from xctvol.files import read_json, staged
 from xctvol.grid import Block, Box
 from xctvol.labels import LabelRule, values_of
+from xctvol.resources import thread_budget
 from xctvol.sources import Source
 from xctvol.sources.slabs import FileStates, files_of, read_slab, slice_checksums
 from xctvol.volume import (
@@ -57,11 +59,11 @@ class CountGrey:
 
     def __call__(self, block: Block) -> Any:
         slab, _ = self.scan.read(block.write)
-        count = partial(_count, slab)
-        histogram = Histogram(slab.dtype, np.sum(in_threads(count, range(len(slab))), axis=0))
-        with staged(counts_file(self.folder, block.index)) as temporary:
-            with open(temporary, "wb") as file:
-                np.save(file, histogram.counts)
+        step = -(-len(slab) // thread_budget())  # a thread's counts can be megabytes
+        pieces = [slab[z : z + step] for z in range(0, len(slab), step)]
+        histogram = functools.reduce(operator.add, in_threads(Histogram.of, pieces))
+        with staged(counts_file(self.folder, block.index)) as partial, open(partial, "wb") as file:
+            np.save(file, histogram.counts)
         return int(histogram.counts.sum())
 
 
@@ -112,10 +114,6 @@ def resolve(window: Window | Path | None) -> Window | None:
 
 def counts_file(folder: Path, index: int) -> Path:
     return folder / f"{index:06d}.npy"
-
-
-def _count(slab: NDArray[Any], z: int) -> NDArray[np.int64]:
-    return Histogram.of(slab[z : z + 1]).counts
 
 
 def _not_finite(slab: NDArray[Any]) -> list[int]:

@@ -3,7 +3,8 @@
 Where the range is given in percentiles, a first stage counts grey values.
 """
 
-import sys
+import functools
+import operator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from xctvol.labels import ByMaterials, Keep, LabelRule, Labels, NonZero, open_la
 from xctvol.materials import UNLABELLED, Materials
 from xctvol.plan import Plan, Stage
 from xctvol.resources import thread_budget
-from xctvol.sources import Crop, Source
-from xctvol.sources.slabs import FileStates
+from xctvol.sources import Source
+from xctvol.sources.slabs import FileStates, held_bytes, refuse_changed
 from xctvol.stages.convert.slabs import (
     ConvertLabels,
     ConvertSlab,
@@ -49,7 +50,7 @@ from xctvol.volume import (
 __all__ = ["convert", "convert_labels"]
 
 _PROCESS_BYTES = 200_000_000  # interpreter and libraries
-_PLANE_FACTOR = 48  # bytes a voxel of one slice, in each thread: counts of labels, decoded slices
+_GREY_BYTES, _LABEL_BYTES = 8, 48  # for a voxel of a slice, in each thread: decoding, counting
 
 
 def convert(
@@ -90,7 +91,7 @@ def convert(
         product=product,
         stages=(*counting, slabs),
         conclude=conclude,
-        peak_memory=_peak_memory(source, image),
+        peak_memory=_peak_memory(source, image, _GREY_BYTES),
         reads=(1 + len(counting)) * _nbytes(source),
         writes=image.nbytes,
         notes=job.notes(),
@@ -128,7 +129,7 @@ def convert_labels(
         product=product,
         stages=(Stage("convert", task, image.layout.slabs, job.journal),),
         conclude=conclude,
-        peak_memory=_peak_memory(source, image),
+        peak_memory=_peak_memory(source, image, _LABEL_BYTES),
         reads=_nbytes(source),
         writes=image.nbytes,
         notes=job.notes(),
@@ -163,7 +164,7 @@ class _Job:
     def finish(self, ome: dict[str, Any], own: dict[str, Any]) -> None:
         """Make an image of the slabs, unless the source is not the one that was planned for."""
         source = self.scan.source
-        FileStates.of(source.files).refuse_other(self.files)
+        refuse_changed(source, self.files, self.recipe.inputs["source"])
         history = {
             "recipe": self.recipe.to_json(),
             "spacing_origin": source.spacing_origin,
@@ -193,8 +194,8 @@ def _window_stage(
     slabs, dtype = job.image.layout.slabs, job.scan.source.dtype
 
     def conclude() -> None:
-        total = np.sum([np.load(counts_file(folder, block.index)) for block in slabs], axis=0)
-        histogram = Histogram(dtype, total)
+        each = (Histogram(dtype, np.load(counts_file(folder, block.index))) for block in slabs)
+        histogram = functools.reduce(operator.add, each)
         chosen = histogram.window(window)
         write_json(_histogram_file(found), histogram.stored(chosen))
         write_json(found, chosen.to_json())
@@ -242,20 +243,10 @@ def _nbytes(source: Source) -> int:
     return int(np.prod(source.shape, dtype=np.int64)) * source.dtype.itemsize
 
 
-def _peak_memory(source: Source, image: Image) -> int:
+def _peak_memory(source: Source, image: Image, working_bytes: int) -> int:
     """The slab as read and as stored, the level below it, and what every thread works with."""
     depth, (_, height, width) = min(SLAB, source.shape[0]), source.shape
     plane = height * width
     slab = depth * plane * (source.dtype.itemsize + 1.25 * image.dtype.itemsize)
-    threads = min(thread_budget(), depth) * plane * _PLANE_FACTOR
-    return int(slab) + threads + _held_bytes(source) + _PROCESS_BYTES
-
-
-def _held_bytes(source: Source) -> int:
-    """What a source holds as long as it is read: a packed file all of it, a crop whole slices."""
-    if isinstance(source, Crop):
-        z, y, x = source.source.shape
-        batch = max(y * x * source.dtype.itemsize, 1 << 26)
-        return _held_bytes(source.source) + thread_budget() * batch
-    itk = sys.modules.get("xctvol.sources.itk")  # loaded if the source is one of its
-    return 2 * _nbytes(source) if itk is not None and isinstance(source, itk.Packed) else 0
+    threads = min(thread_budget(), depth) * plane * working_bytes
+    return int(slab) + threads + held_bytes(source) + _PROCESS_BYTES

@@ -104,7 +104,7 @@ def _meetings(
                 if not _several(labels, z, y, x):
                     continue
                 for i in range(8):
-                    at = (z - 1 + (i >> 2), y - 1 + (i >> 1 & 1), x - 1 + (i & 1))
+                    at = (z - 1 + (i >> 1 & 1), y - 1 + (i & 1), x - 1 + (i >> 2))
                     cell[i], cell_values[i] = labels[at], values[at]
                 if _meet(cell, cell_values):
                     found = _note(cell, cell_values, is_open, found, meeting, masks)

@@ -1,133 +1,202 @@
 """Everything that is measured on one block: arrays in, integers out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xctvol.files import staged
 from xctvol.grid import Box, Index3
 from xctvol.stages.measure.ambiguous import corrections
+from xctvol.stages.measure.cells import INNER_EULER, add_cells, count_contacts, packed
+from xctvol.stages.measure.columns import (
+    FIRST,
+    GREY_SUM,
+    VALUE,
+    VOXELS,
+    WIDTH,
+    WIDTH_WITH_GREYS,
+    Rows,
+    empty_rows,
+)
 from xctvol.stages.measure.components import Connectivity, Planes, label_block, open_labels
-from xctvol.stages.measure.profile import count_faces, count_slices
-from xctvol.stages.measure.sums import CELLS, COLUMNS, VoxelSums, add_cells, add_voxels
+from xctvol.stages.measure.merge import census
+from xctvol.stages.measure.profile import LINES, REACH, count_lines
+from xctvol.stages.measure.runs import add_greys, add_voxels
 
-__all__ = ["HALO_HIGH", "HALO_LOW", "BlockMeasures", "load_planes", "measure_block"]
+__all__ = [
+    "GREYS",
+    "HALO",
+    "PADDING",
+    "BlockMeasures",
+    "Subject",
+    "around_core",
+    "labelled_part",
+    "measure_block",
+]
 
-HALO_LOW = (1, 2, 2)
-HALO_HIGH = (0, 2, 2)
-"""Voxels a block needs around its own: components one, border pixels and their neighbours two."""
+HALO: Index3 = (1, 4, 4)
+"""Voxels read on the low side of a block: one for components and cells, the others for perimeters.
+
+On the high side nothing is read, as chunks there would be decoded twice: the pixels within REACH of
+it are left to the next block.
+"""
+
+PADDING: Index3 = (1, REACH, REACH)
+"""Zeros on the high side of a block's array: beyond the volume there are no materials."""
+
+GREYS = INNER_EULER + 1
+"""Column, in the sums of materials, of the sum of grey values."""
+
+_LABELLED = (slice(None), slice(HALO[1] - 1, 1 - REACH), slice(HALO[2] - 1, 1 - REACH))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured, and on what: all that blocks of one volume have in common.
+
+    Regions of fewer than `least` voxels are left out.
+    """
+
+    shape: Index3
+    connectivity: Connectivity
+    least: int = 1
 
 
 @dataclass(frozen=True)
 class BlockMeasures:
     """What a block adds to the tables of the volume; all integers.
 
-    Components (n rows, label i + 1 in row i) are as in `VoxelSums`, `values` their label values.
-    `sets` and `gains` are as in `ambiguous`, `slices` (slices, 256, 4) and `faces` (256, 256, 3)
-    as in `profile`. `cells` (256, 9) are the summed cells of whole materials, where components
-    do not add up to them: zeros with 26-connectivity. Of the 256 label values, `of` keeps some.
+    `closed` are rows of whole regions, by first voxel; `opened` of components that may go on in
+    another block; `closed_labels` and `opened_labels` are their numbers in the block, out of
+    `count`. `sets` and `gains` are as in `ambiguous`, of opened components from 1. By label value:
+    `slices` (slices, 256, 1 + LINES) are voxels and border pixels, `contacts` as in `cells`,
+    `materials` (256, 11) summed cells, inner Euler number, grey values, `census` as in `merge`.
     """
 
-    values: NDArray[np.uint8]
-    sums: NDArray[np.int64]
-    boxes: NDArray[np.int64]
-    first: NDArray[np.int64]
-    sets: NDArray[np.uint32]
+    count: int
+    closed: Rows
+    closed_labels: NDArray[np.int64]
+    opened: Rows
+    opened_labels: NDArray[np.int64]
+    sets: NDArray[np.int64]
     gains: NDArray[np.int64]
     slices: NDArray[np.int64]
-    faces: NDArray[np.int64]
-    cells: NDArray[np.int64]
+    contacts: NDArray[np.int64]
+    materials: NDArray[np.int64]
+    census: NDArray[np.int64]
 
     def of(self, labels: Sequence[int]) -> "BlockMeasures":
-        """The same measures with slices, faces and cells of these label values only."""
+        """The same measures with what is by value for these label values only."""
         chosen = list(labels)
         return replace(
             self,
             slices=self.slices[:, chosen],
-            faces=self.faces[np.ix_(chosen, chosen)],
-            cells=self.cells[chosen],
+            contacts=self.contacts[np.ix_(chosen, chosen)],
+            materials=self.materials[chosen],
+            census=self.census[chosen],
         )
 
-    def save(self, path: Path, planes: Planes) -> None:
-        """Write these measures and the block's border as one file."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        for axis in range(3):
-            arrays[f"low_{axis}"], arrays[f"high_{axis}"] = planes.low[axis], planes.high[axis]
-        with staged(path) as partial, open(partial, "wb") as file:
-            np.savez(file, **arrays)
 
-    @classmethod
-    def load(cls, path: Path) -> "BlockMeasures":
-        with np.load(path) as arrays:
-            return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+def around_core(core: Box) -> tuple[Index3, tuple[slice, slice, slice]]:
+    """Shape of a block's array with HALO and PADDING, and where its core is in it."""
+    sides = list(zip(core.shape, HALO, PADDING, strict=True))
+    z, y, x = (n + low + high for n, low, high in sides)
+    a, b, c = (slice(low, low + n) for n, low, _ in sides)
+    return (z, y, x), (a, b, c)
 
 
-def load_planes(path: Path) -> Planes:
-    """The border of a block from the file that `BlockMeasures.save` wrote."""
-    with np.load(path) as arrays:
-        low, high = ([arrays[f"{side}_{axis}"] for axis in range(3)] for side in ("low", "high"))
-    return Planes((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+def labelled_part(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The core with one voxel on each side, as `runs` and `cells` look at it; a copy."""
+    return np.array(values[_LABELLED], order="C")  # cc3d refuses arrays that it cannot write to
 
 
 def measure_block(
     values: NDArray[np.uint8],
+    greys: NDArray[np.integer] | None,
     core: Box,
-    shape: Index3,
-    connectivity: Connectivity,
     table: NDArray[np.int64],
+    subject: Subject,
 ) -> tuple[BlockMeasures, Planes]:
-    """Measure the voxels of `core`, a box of the volume of `shape`.
+    """Measure the voxels of `core`, a box of the volume.
 
-    `values` holds them with HALO_LOW and HALO_HIGH, zeros outside the volume; `table` is the
-    cell table. The measures of all blocks add up to those of the volume.
+    `values` is as in `around_core`, zero outside the volume, `greys` the core's grey values if they
+    are measured, `table` the cell table. The measures of all blocks add up to the volume's. The
+    planes hold numbers of opened components, from 1.
     """
-    labels, count = label_block(values, connectivity)
-    has_next = tuple(int(stop < n) for stop, n in zip(core.stop, shape, strict=True))
-    ends = 1 - np.array(has_next)
-    found = VoxelSums.empty(count)
-    add_voxels(labels, np.array(core.start), np.array(shape), *found)
-    add_cells(labels, ends, table, found.sums)
+    block = labelled_part(values)
+    labels, count = label_block(block, subject.connectivity)
+    border = _border(core, subject.shape)
+    rows = empty_rows(count + 1, WIDTH if greys is None else WIDTH_WITH_GREYS)
+    materials = np.zeros((256, GREYS + 1), np.int64)
+    voxels = np.zeros((core.shape[0], 256), np.int64)
+    add_voxels(block, labels, np.array(core.start), np.array(subject.shape), rows, voxels)
+    if greys is not None:
+        add_greys(block, labels, greys, rows)
+        np.add.at(materials[:, GREYS], rows[:, VALUE], rows[:, GREY_SUM])
+    present = _present(block, voxels)
+    joined = subject.connectivity == 26
+    add_cells(block, labels, border, present, packed(table), joined, rows, materials)
     planes = Planes.of(labels)
-    sets = np.empty((0, 4), np.uint32)
-    gains = np.zeros((0, table.shape[1]), np.int64)
-    cells = np.zeros((256, table.shape[1]), np.int64)
-    if connectivity != 26:  # with 26 a cell's voxels of one material are one component
-        block = np.pad(values[:, 1:-2, 1:-2], (0, 1))
-        is_open = open_labels(planes, (has_next[0], has_next[1], has_next[2]), count)
-        sets, gains = corrections(labels, block, is_open, ends, table)
-        cells = _material_cells(block, ends, table)
+    opened = open_labels(planes, border[1] == 0, count)
+    sets, gains = np.empty((0, 0), np.uint32), np.empty((0, table.shape[1]), np.int64)
+    if not joined:
+        sets, gains = corrections(labels, block, opened, border[1], table)
+    closed = ~opened
+    closed[0] = False
+    numbers = np.cumsum(opened)
+    chosen, closed_rows = _chosen(rows, closed, subject.least)
     measures = BlockMeasures(
-        values=_values_at(found.first, values, core, shape)[1:],
-        sums=found.sums[1:],
-        boxes=found.boxes[1:],
-        first=found.first[1:],
-        sets=sets,
+        count=count,
+        closed=closed_rows,
+        closed_labels=chosen,
+        opened=rows[opened],
+        opened_labels=np.flatnonzero(opened),
+        sets=np.where(sets > 0, numbers[sets], 0),
         gains=gains,
-        slices=count_slices(values),
-        faces=count_faces(values),
-        cells=cells,
+        slices=_slices(values, core, border[1], voxels),
+        contacts=_contacts(block, present),
+        materials=materials,
+        census=census(rows[closed], subject.shape, subject.least),
     )
-    return measures, planes
+    return measures, planes.renumbered(numbers.astype(np.uint32))
 
 
-def _material_cells(
-    block: NDArray[np.uint8], ends: NDArray[np.int64], table: NDArray[np.int64]
+def _border(core: Box, shape: Index3) -> NDArray[np.int64]:
+    """1 on the low and high sides, (2, 3), where the volume ends."""
+    low, high = np.array(core.start) == 0, np.array(core.stop) == np.array(shape)
+    return np.stack([low, high]).astype(np.int64)
+
+
+def _present(block: NDArray[np.uint8], voxels: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Label values in a block and its halo, without background."""
+    seen = np.zeros(256, bool)
+    seen[voxels.any(axis=0)] = True
+    for plane in (block[0], block[:, 0], block[:, :, 0]):
+        seen[np.unique(plane)] = True
+    seen[0] = False
+    return np.flatnonzero(seen).astype(np.uint8)
+
+
+def _chosen(rows: Rows, closed: NDArray[np.bool_], least: int) -> tuple[NDArray[np.int64], Rows]:
+    """Labels and rows of the closed regions that are large enough, by first voxel."""
+    labels = np.flatnonzero(closed & (rows[:, VOXELS] >= least))
+    labels = labels[np.argsort(rows[labels, FIRST])]
+    return labels, rows[labels]
+
+
+def _slices(
+    values: NDArray[np.uint8], core: Box, ends: NDArray[np.int64], voxels: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    sums = np.zeros((256, COLUMNS), np.int64)
-    add_cells(block.astype(np.uint32), ends, table, sums)
-    return sums[:, CELLS]
+    depth, height, width = core.shape
+    slices = np.empty((depth, 256, 1 + LINES), np.int64)
+    slices[:, :, 0] = voxels
+    last = REACH * ends  # the pixels near the high side, where no block follows
+    slices[:, :, 1:] = count_lines(values[1:-1], height + last[1], width + last[2])
+    return slices
 
 
-def _values_at(
-    first: NDArray[np.int64], values: NDArray[np.uint8], core: Box, shape: Index3
-) -> NDArray[np.uint8]:
-    """Label value at each component's first voxel; 0 where it has none in the core."""
-    inside = first >= 0
-    at = np.unravel_index(first[inside], shape)
-    index = tuple(p - s + h for p, s, h in zip(at, core.start, HALO_LOW, strict=True))
-    found = np.zeros(len(first), np.uint8)
-    found[inside] = values[index]
-    return found
+def _contacts(block: NDArray[np.uint8], present: NDArray[np.uint8]) -> NDArray[np.int64]:
+    if len(present) > 1:
+        return count_contacts(block)
+    return np.zeros((256, 256, 7), np.int64)

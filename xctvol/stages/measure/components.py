@@ -15,9 +15,18 @@ from numpy.typing import NDArray
 
 from xctvol.grid import Index3
 
-__all__ = ["LOW_NEIGHBOURS", "Connectivity", "Planes", "label_block", "links", "open_labels"]
+__all__ = [
+    "LOW_NEIGHBOURS",
+    "Connectivity",
+    "Plane",
+    "Planes",
+    "label_block",
+    "links",
+    "open_labels",
+]
 
 Connectivity = Literal[6, 18, 26]
+Plane = NDArray[np.uint32]
 
 LOW_NEIGHBOURS: tuple[Index3, ...] = tuple(
     (-dz, -dy, -dx) for dz, dy, dx in product((0, 1), repeat=3) if dz or dy or dx
@@ -31,8 +40,8 @@ class Planes(NamedTuple):
     `low` is the halo plane with its halo rows; `high` the last plane of the core alone.
     """
 
-    low: tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]
-    high: tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]
+    low: tuple[Plane, Plane, Plane]
+    high: tuple[Plane, Plane, Plane]
 
     @classmethod
     def of(cls, labels: NDArray[np.uint32]) -> "Planes":
@@ -42,16 +51,16 @@ class Planes(NamedTuple):
             (core[-1].copy(), core[:, -1].copy(), core[:, :, -1].copy()),
         )
 
+    def renumbered(self, numbers: NDArray[np.uint32]) -> "Planes":
+        """The same planes with `numbers` of the labels in their place."""
+        low, high = ([numbers[plane] for plane in side] for side in self)
+        return Planes((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+
 
 def label_block(
-    values: NDArray[np.uint8], connectivity: Connectivity
+    block: NDArray[np.uint8], connectivity: Connectivity
 ) -> tuple[NDArray[np.uint32], int]:
-    """Number the components of equal, non-zero `values` from 1; returns labels and their count.
-
-    `values` is as in `profile`; labels are as in `sums`, with one voxel of low halo and a border
-    of zeros on the high side.
-    """
-    block = np.pad(values[:, 1:-2, 1:-2], (0, 1))  # a copy: cc3d refuses read-only arrays
+    """Number the components of equal, non-zero values from 1; returns labels and their count."""
     labels: NDArray[np.uint32]
     labels, count = cc3d.connected_components(  # type: ignore[assignment] # dtype is out_dtype
         block, connectivity=connectivity, out_dtype=np.uint32, return_N=True
@@ -59,10 +68,10 @@ def label_block(
     return labels, count
 
 
-def open_labels(planes: Planes, has_next: Index3, count: int) -> NDArray[np.bool_]:
+def open_labels(planes: Planes, has_next: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
     """Which of the labels 0..count may go on in another block; (count + 1,).
 
-    `has_next` is 1 along the axes where the volume goes on after the block.
+    `has_next` is true along the axes where the volume goes on after the block.
     """
     is_open = np.zeros(count + 1, bool)
     for low, high, following in zip(planes.low, planes.high, has_next, strict=True):
@@ -73,15 +82,16 @@ def open_labels(planes: Planes, has_next: Index3, count: int) -> NDArray[np.bool
     return is_open
 
 
-def links(mine: Planes, neighbour: Planes, step: Index3) -> NDArray[np.uint32]:
-    """Pairs (my label, its label) of one component, (n, 2), sorted, each once.
+def links(low: Plane, high: Plane, step: Index3) -> NDArray[np.int64]:
+    """Pairs (my number, its number) of one component, (n, 2), sorted, each once.
 
-    `step` leads to the neighbour and is one of LOW_NEIGHBOURS. It is looked at in the plane of
-    the first axis it steps along; on the other axes it shares either the core or the halo row.
+    `step` leads to the neighbour and is one of LOW_NEIGHBOURS. `low` is my plane, and `high` the
+    neighbour's, of the first axis it steps along; on the others both share the core or a halo row.
     """
     axis = step.index(-1)
     others = [s for a, s in enumerate(step) if a != axis]
-    here = mine.low[axis][tuple(slice(0, 1) if s else slice(1, None) for s in others)]
-    there = neighbour.high[axis][tuple(slice(-1, None) if s else slice(None) for s in others)]
-    pairs = np.stack([here.ravel(), there.ravel()], axis=1)
-    return np.unique(pairs[pairs[:, 0] > 0], axis=0)
+    here = low[tuple(slice(0, 1) if s else slice(1, None) for s in others)]
+    there = high[tuple(slice(-1, None) if s else slice(None) for s in others)]
+    pairs = here.astype(np.int64) << 32 | there
+    mine, its = np.divmod(np.unique(pairs[here > 0]), 1 << 32)
+    return np.stack([mine, its], axis=1)

@@ -1,46 +1,39 @@
 """Joining the components of blocks into regions of the volume.
 
-Components that reach another block are nodes, links between them edges of a graph. A region's
-sums are those of its components; its number is its rank by first voxel in raster order, the number
-that `skimage.measure.label` gives it. Nothing depends on the order or the size of blocks.
+Components that reach another block are nodes, links between them edges of a graph. A region's row
+is that of its components merged; regions are ordered by their first voxel in raster order, as
+`skimage.measure.label` numbers them. Nothing depends on the order or the size of blocks.
 """
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from xctvol.stages.measure.sums import CELLS, COLUMNS
+from xctvol.grid import Index3
+from xctvol.stages.measure.columns import (
+    BOX_HIGH,
+    BOX_LOW,
+    FIRST,
+    GREY_MAX,
+    GREY_MIN,
+    GREY_SQUARES,
+    GREY_SUM,
+    VALUE,
+    VOXELS,
+    WIDTH,
+    Rows,
+)
 
-__all__ = ["Components", "Regions", "join", "region_of"]
+__all__ = ["LARGEST", "REGIONS", "SPANNING", "add_census", "census", "merge_rows", "region_of"]
 
+REGIONS = 0
+LARGEST = 1
+SPANNING = slice(2, 5)
+"""Columns of a census: regions that are large enough; voxels of the largest of all, and of those
+that reach from end to end along z, y and x."""
 
-@dataclass(frozen=True)
-class Components:
-    """Components of all blocks, one row each, block after block; columns as in `VoxelSums`.
-
-    `first` is -1 for a component that a block sees in its halo only.
-    """
-
-    values: NDArray[np.uint8]
-    sums: NDArray[np.int64]
-    boxes: NDArray[np.int64]
-    first: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Regions:
-    """Connected regions of a volume; row i is region i + 1."""
-
-    values: NDArray[np.uint8]
-    sums: NDArray[np.int64]
-    boxes: NDArray[np.int64]
-    first: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.first)
+_SUMS_END = BOX_LOW.start
+_LOW, _HIGH = BOX_LOW.start, BOX_HIGH.start
 
 
 def region_of(components: int, links: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
@@ -48,50 +41,28 @@ def region_of(components: int, links: NDArray[np.int64]) -> tuple[NDArray[np.int
 
     `links` (n, 2) are pairs of rows of one region.
     """
-    nodes, ends = np.unique(links, return_inverse=True)  # only what reaches a face takes part
-    root = np.arange(len(nodes))
-    _unite(root, ends.reshape(-1, 2))
-    parent = np.arange(components)
-    parent[nodes] = nodes[root]
-    is_root = parent == np.arange(components)
-    return (np.cumsum(is_root) - 1)[parent], int(is_root.sum())
+    root = np.arange(components)
+    _unite(root, links)
+    is_root = root == np.arange(components)
+    return (np.cumsum(is_root) - 1)[root], int(is_root.sum())
 
 
-def join(
-    components: Components,
-    links: NDArray[np.int64],
-    corrections: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
-) -> Regions:
-    """Regions from components, `links` between rows, and what `ambiguous.corrections` left open.
-
-    A correction's sets hold rows of `components`, or -1 where they are smaller.
-    """
-    region, count = region_of(len(components.first), links)
-    sums = np.zeros((count, COLUMNS), np.int64)
-    boxes = np.zeros((count, 6), np.int64)
-    first = np.full(count, -1)
-    values = np.zeros(count, np.uint8)
-    _reduce(
-        region,
-        (components.values, components.sums, components.boxes, components.first),
-        (values, sums, boxes, first),
-    )
-    for sets, gains in corrections:
-        _correct(region, sets, gains, sums)
-    order = np.argsort(first, kind="stable")
-    return Regions(values[order], sums[order], boxes[order], first[order])
+def census(rows: Rows, shape: Index3, least: int) -> NDArray[np.int64]:
+    """What regions say of their materials, (256, 5), by label value; `least` voxels are enough."""
+    table = np.zeros((256, 5), np.int64)
+    voxels, values = rows[:, VOXELS], rows[:, VALUE]
+    np.add.at(table[:, REGIONS], values, voxels >= least)
+    np.maximum.at(table[:, LARGEST], values, voxels)
+    spans = (rows[:, BOX_LOW] == 0) & (rows[:, BOX_HIGH] == np.array(shape))
+    np.add.at(table[:, SPANNING], values, voxels[:, None] * spans)
+    return table
 
 
-def _correct(
-    region: NDArray[np.int64],
-    sets: NDArray[np.int64],
-    gains: NDArray[np.int64],
-    sums: NDArray[np.int64],
-) -> None:
-    """Add each gain whose whole set has become one region."""
-    owner = region[sets[:, -1]]
-    whole = ((sets < 0) | (region[sets] == owner[:, None])).all(axis=1)
-    np.add.at(sums[:, CELLS], owner[whole], gains[whole])
+def add_census(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The census of two sets of regions together."""
+    total = one + other
+    total[:, LARGEST] = np.maximum(one[:, LARGEST], other[:, LARGEST])
+    return total
 
 
 @njit(cache=True, nogil=True)
@@ -114,24 +85,19 @@ def _unite(root: NDArray[np.int64], links: NDArray[np.int64]) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _reduce(
-    region: NDArray[np.int64],
-    parts: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
-    whole: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
-) -> None:
-    values, sums, boxes, first = parts
-    to_values, to_sums, to_boxes, to_first = whole
-    for i in range(len(region)):
-        r = region[i]
-        to_sums[r] += sums[i]
-        if first[i] < 0:
-            continue
-        if to_first[r] < 0:
-            to_first[r] = first[i]
-            to_values[r] = values[i]
-            to_boxes[r] = boxes[i]
-            continue
-        to_first[r] = min(to_first[r], first[i])
+def merge_rows(rows: Rows, region: NDArray[np.int64], merged: Rows) -> None:
+    """Merge each row into that of its region."""
+    for i in range(len(rows)):
+        row, target = rows[i], merged[region[i]]
+        for column in range(_SUMS_END):
+            target[column] += row[column]
         for axis in range(3):
-            to_boxes[r, axis] = min(to_boxes[r, axis], boxes[i, axis])
-            to_boxes[r, 3 + axis] = max(to_boxes[r, 3 + axis], boxes[i, 3 + axis])
+            target[_LOW + axis] = min(target[_LOW + axis], row[_LOW + axis])
+            target[_HIGH + axis] = max(target[_HIGH + axis], row[_HIGH + axis])
+        target[FIRST] = min(target[FIRST], row[FIRST])
+        target[VALUE] = max(target[VALUE], row[VALUE])  # 0 where a block sees the halo only
+        if len(row) > WIDTH:
+            target[GREY_SUM] += row[GREY_SUM]
+            target[GREY_SQUARES] += row[GREY_SQUARES]
+            target[GREY_MIN] = min(target[GREY_MIN], row[GREY_MIN])
+            target[GREY_MAX] = max(target[GREY_MAX], row[GREY_MAX])

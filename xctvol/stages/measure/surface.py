@@ -1,6 +1,6 @@
 """Look-up tables of 2 x 2 x 2 cells: what each of the 256 cells adds to a region's surface.
 
-A cell is eight voxels around a common corner; bit `4 dz + 2 dy + dx` of its mask says whether the
+A cell is eight voxels around a common corner; bit `4 dx + 2 dz + dy` of its mask says whether the
 voxel at (dz, dy, dx) belongs to the region. Euler number, Crofton surface and marching-cubes
 surface are sums over cells, so blocks can be added. The tables hold integers only: sums do not
 depend on the order of adding, and areas come out equal for any division into blocks.
@@ -20,6 +20,7 @@ __all__ = [
     "EULER",
     "MARCHING_CUBES",
     "cell_table",
+    "crofton_interface",
     "crofton_surface",
     "euler_number",
     "marching_cubes_surface",
@@ -30,7 +31,7 @@ MARCHING_CUBES = 1
 CROFTON = slice(2, 9)
 """Columns of the cell table."""
 
-_CORNERS = np.array(list(product((0, 1), repeat=3)))
+_CORNERS = np.array([(dz, dy, dx) for dx, dz, dy in product((0, 1), repeat=3)])
 _INSIDE = (np.arange(256)[:, None] >> np.arange(8) & 1).astype(bool)
 _MC_STEPS = 2**28  # 35 bits are left for the number of cells; rounding is below 2e-8
 _GROUPS = ((0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 1, 1))
@@ -65,7 +66,24 @@ def crofton_surface(sums: NDArray[np.int64], spacing: Spacing) -> NDArray[np.flo
     direction d, l_d the step along it, v the voxel's volume, w_d the share of the sphere that is
     nearest to d (Lehmann and Legland 2012, Insight Journal 852).
     """
-    return sums[..., CROFTON] @ _crofton_weights(spacing)
+    return _weighted(sums[..., CROFTON], _crofton_weights(spacing) / _SHARED_BY)
+
+
+def crofton_interface(contacts: NDArray[np.int64], spacing: Spacing) -> NDArray[np.float64]:
+    """Area in um2 between two materials, by the Crofton formula, from contacts (..., 7).
+
+    (S_a + S_b - S_ab) / 2, with S_ab the surface of both together: of all changes, the pairs of
+    one voxel of each material remain.
+    """
+    return _weighted(contacts, _crofton_weights(spacing))
+
+
+def _weighted(counts: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum of counts by their weights, in a fixed order: a matrix product promises none."""
+    total = np.zeros(counts.shape[:-1])
+    for column, weight in enumerate(weights):
+        total += counts[..., column] * weight
+    return total
 
 
 def _eighths_of_euler_number() -> NDArray[np.int64]:
@@ -80,7 +98,8 @@ def _eighths_of_euler_number() -> NDArray[np.int64]:
 def _cell_areas(spacing: Spacing) -> NDArray[np.float64]:
     areas = np.zeros(256)
     for mask in range(1, 255):
-        cell = _INSIDE[mask].reshape(2, 2, 2).astype(np.float32)
+        cell = np.zeros((2, 2, 2), np.float32)
+        cell[tuple(_CORNERS.T)] = _INSIDE[mask]
         vertices, triangles, _, _ = marching_cubes(cell, 0.5)
         areas[mask] = mesh_surface_area(vertices * np.array(spacing.zyx), triangles)
     return areas
@@ -110,14 +129,14 @@ def _pairs(order: int) -> list[tuple[int, int]]:
 
 @lru_cache(maxsize=4)
 def _crofton_weights(spacing: Spacing) -> NDArray[np.float64]:
-    """um2 for each counted transition of the seven groups of directions."""
+    """um2 for each pair of voxels, one inside and one outside, of the seven groups."""
     steps = np.array([step for step in product((-1, 0, 1), repeat=3) if any(step)])
     vectors = steps * np.array(spacing.zyx)
     lengths = np.linalg.norm(vectors, axis=1)
     directions = vectors / lengths[:, None]
     indices = [int((steps == group).all(axis=1).argmax()) for group in _GROUPS]
     shares = np.array([_share_of_sphere(directions, index) for index in indices])
-    return 4 * shares * spacing.volume / lengths[indices] / _SHARED_BY
+    return 4 * shares * spacing.volume / lengths[indices]
 
 
 def _share_of_sphere(directions: NDArray[np.float64], index: int) -> float:

@@ -1,4 +1,4 @@
-"""What workers do: measure a block, then link it to its neighbours. Results go to files."""
+"""What workers do: measure a block, link it to its neighbours, number its voxels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,44 +8,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xctvol.errors import InputError
-from xctvol.files import staged
-from xctvol.grid import Block, Box, Index3
+from xctvol.grid import Block, Box, Grid, Index3
 from xctvol.materials import UNLABELLED
 from xctvol.stages.measure.block import (
-    HALO_HIGH,
-    HALO_LOW,
+    HALO,
     BlockMeasures,
-    load_planes,
+    Subject,
+    around_core,
+    labelled_part,
     measure_block,
 )
-from xctvol.stages.measure.components import LOW_NEIGHBOURS, Connectivity, links
+from xctvol.stages.measure.components import LOW_NEIGHBOURS, label_block, links
+from xctvol.stages.measure.scratch import Scratch
 from xctvol.stages.measure.surface import cell_table
-from xctvol.volume import Volume, open_volume
+from xctvol.volume import Image, Volume, default_codec, halve_labels, open_volume
 
-__all__ = ["LinkBlock", "MeasureBlock", "load_links", "load_measures", "with_halo"]
+__all__ = ["LabelReader", "LinkBlock", "MeasureBlock", "NumberSlab", "numbers_image", "reading"]
 
 
 @dataclass(frozen=True)
-class MeasureBlock:
-    """Measure a block of the label volume `volume` and keep the measures in `scratch`."""
+class LabelReader:
+    """Reads label values of materials; those of `others` become background."""
 
     volume: str
-    scratch: str
     labels: tuple[int, ...]
-    connectivity: Connectivity
+    others: tuple[int, ...]
 
-    def __call__(self, block: Block) -> Any:
-        volume = open_volume(self.volume)
-        values = read_values(volume, block)
-        table = cell_table(volume.spacing)
-        measures, planes = measure_block(
-            values, block.write, volume.shape, self.connectivity, table
-        )
-        self._refuse_unknown(measures, block.write)
-        measures.of(self.labels).save(_measures_file(self.scratch, block.index), planes)
-        return {"components": len(measures.first)}
+    def __call__(self, volume: Volume, block: Block) -> NDArray[np.uint8]:
+        """The block's voxels with HALO and PADDING, zeros outside the volume."""
+        shape, _ = around_core(block.write)
+        values = np.zeros(shape, np.uint8)
+        low = [
+            h - (c - r) for h, c, r in zip(HALO, block.write.start, block.read.start, strict=True)
+        ]
+        part = values[tuple(slice(a, a + n) for a, n in zip(low, block.read.shape, strict=True))]
+        if volume.dtype == np.uint8:
+            volume.levels[0].read_into(block.read, part)
+        else:
+            part[...] = _narrowed(volume.path, volume.read(block.read), block.write)
+        if self.others:
+            kept = np.arange(256, dtype=np.uint8)
+            kept[list(self.others)] = UNLABELLED
+            values = kept[values]
+        return values
 
-    def _refuse_unknown(self, measures: BlockMeasures, core: Box) -> None:
+    def refuse_unknown(self, measures: BlockMeasures, core: Box) -> None:
+        """Raise InputError where a block holds labels of no material."""
         voxels = measures.slices[:, :, 0].sum(axis=0)
         voxels[[UNLABELLED, *self.labels]] = 0
         if voxels.any():
@@ -54,15 +62,34 @@ class MeasureBlock:
 
 
 @dataclass(frozen=True)
+class MeasureBlock:
+    """Measure a block of labels, and the grey values of `scan` there, into `scratch`."""
+
+    reader: LabelReader
+    scan: str | None
+    scratch: Scratch
+    subject: Subject
+
+    def __call__(self, block: Block) -> Any:
+        volume = open_volume(self.reader.volume)
+        values = self.reader(volume, block)
+        greys = None if self.scan is None else open_volume(self.scan).read(block.write)
+        table = cell_table(volume.spacing)
+        measures, planes = measure_block(values, greys, block.write, table, self.subject)
+        self.reader.refuse_unknown(measures, block.write)
+        self.scratch.save(block.index, measures.of(self.reader.labels), planes)
+        return {"regions": len(measures.closed), "open": len(measures.opened)}
+
+
+@dataclass(frozen=True)
 class LinkBlock:
     """Find which components of a block go on in the neighbours its low halo belongs to."""
 
-    scratch: str
+    scratch: Scratch
     counts: Index3
     """Blocks along z, y and x."""
 
     def __call__(self, block: Block) -> Any:
-        mine = load_planes(_measures_file(self.scratch, block.index))
         position = np.unravel_index(block.index, self.counts)
         found = [np.empty((0, 3), np.int64)]
         for step in LOW_NEIGHBOURS:
@@ -70,52 +97,56 @@ class LinkBlock:
             if min(there) < 0:
                 continue
             index = int(np.ravel_multi_index(there, self.counts))
-            pairs = links(mine, load_planes(_measures_file(self.scratch, index)), step)
-            other = np.full(len(pairs), index)
-            found.append(np.stack([pairs[:, 0], other, pairs[:, 1]], axis=1))
+            axis = step.index(-1)
+            low = self.scratch.plane(block.index, "low", axis)
+            pairs = links(low, self.scratch.plane(index, "high", axis), step)
+            found.append(np.insert(pairs, 1, index, axis=1))
         linked = np.concatenate(found)
-        with staged(_links_file(self.scratch, block.index)) as partial, open(partial, "wb") as file:
-            np.save(file, linked)
+        self.scratch.save_links(block.index, linked)
         return {"links": len(linked)}
 
 
-def with_halo(block: Block, shape: Index3) -> Block:
-    """The block, reading what `measure_block` needs around it, as far as the volume goes."""
-    start = tuple(max(0, s - h) for s, h in zip(block.write.start, HALO_LOW, strict=True))
-    stop = tuple(min(n, s + h) for n, s, h in zip(shape, block.write.stop, HALO_HIGH, strict=True))
-    read = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
-    return Block(block.index, block.write, read)
+@dataclass(frozen=True)
+class NumberSlab:
+    """Write one slab of the volume of region numbers; its blocks are labelled once more.
+
+    That takes less time than to keep the labels of all blocks on disk. Returns the checksums of
+    the slab's shards.
+    """
+
+    reader: LabelReader
+    scratch: Scratch
+    subject: Subject
+    grid: Grid
+    path: str
+
+    def __call__(self, block: Block) -> Any:
+        slab = block.write
+        image = numbers_image(Path(self.path), self.subject.shape, self.scratch.regions())
+        volume = open_volume(self.reader.volume)
+        numbers = np.zeros(slab.shape, image.dtype)
+        for position, core, shared in self.grid.touching(slab):
+            index = int(np.ravel_multi_index(position, self.grid.counts))
+            values = self.reader(volume, reading(self.grid[index]))
+            labels, _ = label_block(labelled_part(values), self.subject.connectivity)
+            inside = labels[1:-1, 1:-1, 1:-1][shared.within(core)]
+            numbers[shared.within(slab)] = self.scratch.numbers(index)[inside]
+        return {"shards": image.write(slab.start[0], numbers, halve_labels)}
 
 
-def read_values(volume: Volume, block: Block) -> NDArray[np.uint8]:
-    """The block's voxels with their whole halo, zeros outside the volume."""
-    core, read = block.write, block.read
-    voxels = volume.read(read)
-    if voxels.dtype != np.uint8:
-        voxels = _narrowed(volume.path, voxels, core)
-    low = [h - (c - r) for h, c, r in zip(HALO_LOW, core.start, read.start, strict=True)]
-    high = [h - (r - c) for h, c, r in zip(HALO_HIGH, core.stop, read.stop, strict=True)]
-    return np.pad(voxels, list(zip(low, high, strict=True)))
+def numbers_image(path: Path, shape: Index3, regions: int) -> Image:
+    """The volume of region numbers, in the smallest type that holds them all."""
+    dtype = np.min_scalar_type(regions)
+    return Image(path, shape, dtype, default_codec(dtype))
 
 
-def load_measures(scratch: str, block: Block) -> BlockMeasures:
-    return BlockMeasures.load(_measures_file(scratch, block.index))
+def reading(block: Block) -> Block:
+    """The block, reading what `measure_block` needs before it, as far as the volume goes."""
+    z, y, x = (max(0, s - h) for s, h in zip(block.write.start, HALO, strict=True))
+    return Block(block.index, block.write, Box((z, y, x), block.write.stop))
 
 
-def load_links(scratch: str, block: Block) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = np.load(_links_file(scratch, block.index))
-    return found
-
-
-def _measures_file(scratch: str, index: int) -> Path:
-    return Path(scratch) / f"measures-{index:06d}.npz"
-
-
-def _links_file(scratch: str, index: int) -> Path:
-    return Path(scratch) / f"links-{index:06d}.npy"
-
-
-def _narrowed(path: Path, voxels: NDArray[Any], core: Box) -> NDArray[np.uint8]:
+def _narrowed(path: Any, voxels: NDArray[Any], core: Box) -> NDArray[np.uint8]:
     """The same labels as uint8, which all labels of materials fit."""
     strange = (voxels < 0) | (voxels > 255)
     if strange.any():

@@ -1,16 +1,17 @@
 """Adding up what the blocks found: the whole volume, still in integers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xctvol.grid import Block, Index3
-from xctvol.stages.measure.block import BlockMeasures
-from xctvol.stages.measure.components import Connectivity
-from xctvol.stages.measure.merge import Components, Regions, join
-from xctvol.stages.measure.sums import CELLS
+from xctvol.grid import Block
+from xctvol.stages.measure.block import GREYS, BlockMeasures, Subject
+from xctvol.stages.measure.cells import DIRECTIONS
+from xctvol.stages.measure.columns import CELLS, FIRST, VOXELS, Rows, empty_rows
+from xctvol.stages.measure.merge import add_census, census, merge_rows, region_of
+from xctvol.stages.measure.profile import LINES
 
 __all__ = ["Totals", "total"]
 
@@ -19,59 +20,90 @@ __all__ = ["Totals", "total"]
 class Totals:
     """The volume's measures, of k materials in the order of their table.
 
-    `slices` (z, k, 4) holds voxels and border pixels, `faces` (k, k, 3) the faces between two
-    materials in either order, `cells` (k, 9) summed cells.
+    `slices` (z, k, 1 + LINES) holds voxels and border pixels, `contacts` (k, k, DIRECTIONS) those
+    of two materials in either order, `materials` (k, 11) and `census` (k, 5) are as in
+    `BlockMeasures`. `joined` are the rows of large enough regions that lie in several blocks, by
+    first voxel; `members` says for each block which of these its opened components are, or -1.
     """
 
-    regions: Regions
     slices: NDArray[np.int64]
-    faces: NDArray[np.int64]
-    cells: NDArray[np.int64]
+    contacts: NDArray[np.int64]
+    materials: NDArray[np.int64]
+    census: NDArray[np.int64]
+    joined: Rows
+    members: tuple[NDArray[np.int64], ...]
 
 
 def total(
-    shape: Index3,
+    subject: Subject,
     labels: Sequence[int],
-    connectivity: Connectivity,
-    parts: Iterable[tuple[Block, BlockMeasures, NDArray[np.int64]]],
+    blocks: Iterable[Block],
+    load: Callable[[Block], tuple[BlockMeasures, NDArray[np.int64]]],
 ) -> Totals:
     """Sum the measures of all blocks, in the order of their indices.
 
-    `labels` are the label values whose slices, faces and cells the blocks kept.
-    The third of each part are its links to earlier blocks, (n, 3): its label, the index of the
-    other block, the label there.
+    `labels` are the label values that the blocks kept. `load` gives a block's measures and its
+    links to earlier blocks, (n, 3): number of its opened component, index of the other block,
+    number there. Only opened components are held in memory all together.
     """
-    count = len(labels)
-    slices = np.zeros((shape[0], count, 4), np.int64)
-    faces = np.zeros((count, count, 3), np.int64)
-    cells = np.zeros((count, 9), np.int64)
-    components, corrections, links = [], [], []
-    offsets = [0]
-    for block, measures, linked in parts:
-        offset, rows = offsets[-1], np.array(offsets)
-        offsets.append(offset + len(measures.first))
-        slices[block.write.start[0] : block.write.stop[0]] += measures.slices
-        faces += measures.faces
-        cells += measures.cells
-        components.append(
-            Components(measures.values, measures.sums, measures.boxes, measures.first)
-        )
-        sets = measures.sets.astype(np.int64)
-        corrections.append((np.where(sets > 0, sets + offset - 1, -1), measures.gains))
-        mine, other = linked[:, 0] + offset - 1, rows[linked[:, 1]] + linked[:, 2] - 1
+    k = len(labels)
+    slices = np.zeros((subject.shape[0], k, 1 + LINES), np.int64)
+    contacts = np.zeros((k, k, DIRECTIONS), np.int64)
+    materials = np.zeros((k, GREYS + 1), np.int64)
+    counted = np.zeros((k, 5), np.int64)
+    rows, corrections, links, offsets = [], [], [], [0]
+    for block in blocks:
+        found, linked = load(block)
+        offset, starts = offsets[-1], np.array(offsets)
+        offsets.append(offset + len(found.opened))
+        slices[block.write.start[0] : block.write.stop[0]] += found.slices
+        contacts += found.contacts
+        materials += found.materials
+        counted = add_census(counted, found.census)
+        rows.append(found.opened)
+        corrections.append((np.where(found.sets > 0, found.sets + offset - 1, -1), found.gains))
+        mine, other = linked[:, 0] + offset - 1, starts[linked[:, 1]] + linked[:, 2] - 1
         links.append(np.stack([mine, other], axis=1))
-    regions = join(_concatenated(components), np.concatenate(links), corrections)
-    if connectivity == 26:  # a cell's voxels of one material are one region: regions add up
-        by_value = np.zeros((256, 9), np.int64)
-        np.add.at(by_value, regions.values, regions.sums[:, CELLS])
-        cells = by_value[list(labels)]
-    return Totals(regions, slices, faces + faces.swapaxes(0, 1), cells)
+    joined, region = _joined(rows, np.concatenate(links), corrections)
+    counted = add_census(counted, census(joined, subject.shape, subject.least)[list(labels)])
+    kept, position = _kept(joined, subject.least)
+    members = np.split(position[region], offsets[1:-1])
+    contacts = contacts + contacts.swapaxes(0, 1)
+    return Totals(slices, contacts, materials, counted, kept, tuple(members))
 
 
-def _concatenated(parts: list[Components]) -> Components:
-    return Components(
-        np.concatenate([part.values for part in parts]),
-        np.concatenate([part.sums for part in parts]),
-        np.concatenate([part.boxes for part in parts]),
-        np.concatenate([part.first for part in parts]),
-    )
+def _joined(
+    rows: list[Rows],
+    links: NDArray[np.int64],
+    corrections: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
+) -> tuple[Rows, NDArray[np.int64]]:
+    """Rows of regions from the opened components of all blocks, and the region of each."""
+    region, count = region_of(sum(map(len, rows)), links)
+    joined = empty_rows(count, rows[0].shape[1])
+    start = 0
+    for part in rows:
+        merge_rows(part, region[start : start + len(part)], joined)
+        start += len(part)
+    for sets, gains in corrections:
+        _correct(region, sets, gains, joined)
+    return joined, region
+
+
+def _correct(
+    region: NDArray[np.int64], sets: NDArray[np.int64], gains: NDArray[np.int64], joined: Rows
+) -> None:
+    """Add each gain whose whole set has become one region; sets are filled with -1."""
+    if len(sets) == 0:
+        return
+    owner = region[sets[:, -1]]
+    whole = ((sets < 0) | (region[sets] == owner[:, None])).all(axis=1)
+    np.add.at(joined[:, CELLS], owner[whole], gains[whole])
+
+
+def _kept(joined: Rows, least: int) -> tuple[Rows, NDArray[np.int64]]:
+    """Large enough regions by first voxel, and where each region has come to, or -1."""
+    kept = np.flatnonzero(joined[:, VOXELS] >= least)
+    kept = kept[np.argsort(joined[kept, FIRST])]
+    position = np.full(len(joined), -1)
+    position[kept] = np.arange(len(kept))
+    return joined[kept], position

@@ -1,0 +1,135 @@
+"""Measuring that is interrupted, crowded out or given damaged files: the same bytes in the end."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xctvol.errors import InputError
+from xctvol.execution import Dask
+from xctvol.stages.measure.options import Options
+from xctvol.stages.measure.stage import measure_plan
+from xctvol.tables import open_tables
+from xctvol.units import Spacing
+
+BLOCK = (64, 20, 28)
+OPTIONS = Options(6, instances="regions")
+
+
+@pytest.fixture
+def labels(labels_of):
+    random = np.random.default_rng(11)
+    values = random.choice(np.uint8([0, 1, 2]), (130, 40, 28), p=[0.5, 0.2, 0.3])
+    return labels_of(values, Spacing(2.0, 0.5, 0.5))
+
+
+@pytest.fixture
+def want(labels, tmp_path):
+    """What an undisturbed run in one block writes."""
+    measure_plan(labels, tmp_path / "whole", OPTIONS).run()
+    return contents(tmp_path / "whole")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def run_alone(code: str, *arguments: object) -> subprocess.CompletedProcess:
+    """Run `code` in another process; it finds labels, output and plan."""
+    start = """
+import os, resource, signal, sys
+from pathlib import Path
+from xctvol.stages.measure.options import Options
+from xctvol.stages.measure.stage import measure_plan
+from xctvol.labels import open_labels
+labels, output = open_labels(sys.argv[1]), Path(sys.argv[2])
+plan = measure_plan(labels, output, Options(6, instances="regions"), (64, 20, 28))
+"""
+    command = [sys.executable, "-c", start + code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_bytes(labels, want, tmp_path):
+    out = tmp_path / "out"
+    measure_plan(labels, out, OPTIONS, BLOCK).run(Dask(2))
+    assert contents(out) == want
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stage", "block"), [("measure", 2), ("link", 3), ("number", 1)])
+def test_a_killed_run_continues_with_the_same_bytes(labels, want, tmp_path, stage, block):
+    out = tmp_path / "out"
+    killed = run_alone(
+        "def kill(progress):\n"
+        "    if (progress.stage.name, progress.block) == (sys.argv[3], int(sys.argv[4])):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "plan.run(listen=kill)\n",
+        labels.volume.path, out, stage, block,
+    )  # fmt: skip  # the options of a process
+    assert killed.returncode == -9
+    with pytest.raises(InputError, match="unfinished"):
+        open_tables(out)
+    measure_plan(labels, out, OPTIONS, BLOCK).run()
+    assert contents(out) == want
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [2_000, 20_000, 200_000])
+def test_a_full_disk_is_named_and_the_next_run_continues(labels, want, tmp_path, limit):
+    """No file may grow beyond the limit, which the system reports as it does a full disk."""
+    out = tmp_path / "out"
+    full = run_alone(
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)\nplan.run()\n",
+        labels.volume.path, out, limit,
+    )  # fmt: skip  # the options of a process
+    assert full.returncode == 1
+    assert "PartialError: the disk is full" in full.stderr
+    measure_plan(labels, out, OPTIONS, BLOCK).run()
+    assert contents(out) == want
+
+
+def test_a_damaged_shard_is_named(labels, want, tmp_path):
+    shard = next(path for path in (labels.volume.path / "0" / "c").rglob("*") if path.is_file())
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-40])
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=f"{shard.name} is damaged"):
+        measure_plan(labels, out, OPTIONS, BLOCK).run()
+    shard.write_bytes(whole)
+    measure_plan(labels, out, OPTIONS, BLOCK).run()
+    assert contents(out) == want
+
+
+def test_parts_in_any_order_give_the_same_bytes(labels, want, tmp_path):
+    out = tmp_path / "out"
+    for number in (3, 1, 2, 3, 1, 2, 3):
+        measure_plan(labels, out, OPTIONS, BLOCK).part(number, 3).run()
+    assert contents(out) == want
+
+
+@pytest.mark.slow
+def test_memory_is_as_planned_and_does_not_grow_with_slices(labels_of, tmp_path):
+    peaks, plans = [], []
+    for slices in (64, 640):
+        values = np.zeros((slices, 256, 384), np.uint8)
+        values[:, ::5, ::7] = 1
+        values[::4, 2::5, 3::7] = 2
+        labels = labels_of(values, name=f"{slices}.zarr")
+        out = tmp_path / str(slices)
+        plan = measure_plan(labels, out, Options())
+        code = (
+            "plan = measure_plan(labels, output, Options())\nplan.run()\n"
+            "status = open('/proc/self/status').read()\n"  # maxrss would count the parent's
+            "print(int(status.split('VmHWM:')[1].split()[0]) * 1024)\n"
+        )
+        alone = run_alone(code, labels.volume.path, out)
+        assert alone.returncode == 0, alone.stderr
+        peaks.append(int(alone.stdout))
+        plans.append(plan.peak_memory)
+    assert peaks[0] <= plans[0]
+    assert peaks[1] <= plans[1]
+    assert peaks[1] < 1.3 * peaks[0]

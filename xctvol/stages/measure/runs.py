@@ -1,0 +1,128 @@
+"""Loops over the runs of equal voxels along x, which add up what components are made of.
+
+Arrays of a block carry one voxel of low halo and one of zeros on the high side: core voxel
+(z, y, x) is at [z + 1, y + 1, x + 1]. Row n of a table is label n; row 0 is not used.
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from xctvol.stages.measure.columns import (
+    BOX_HIGH,
+    BOX_LOW,
+    FIRST,
+    GREY_MAX,
+    GREY_MIN,
+    GREY_SQUARES,
+    GREY_SUM,
+    VALUE,
+    Rows,
+)
+from xctvol.stages.measure.marks import marked, positions, row_of_marks
+
+__all__ = ["add_greys", "add_voxels"]
+
+Ints = NDArray[np.int64]
+Labels = NDArray[np.uint32]
+Values = NDArray[np.uint8]
+
+_LOW, _HIGH = BOX_LOW.start, BOX_HIGH.start
+
+
+@njit(cache=True, nogil=True)
+def add_voxels(
+    values: Values, labels: Labels, origin: Ints, shape: Ints, rows: Rows, voxels: Ints
+) -> None:
+    """Add the core voxels to the rows of their labels, and to `voxels` (slices, 256) by value.
+
+    `origin` is the core's first voxel in the volume of `shape`, both (3,).
+    """
+    depth, height, width = values.shape
+    marks, found = row_of_marks(width), positions(width)
+    for i in range(1, depth - 1):
+        z = origin[0] + i - 1
+        for j in range(1, height - 1):
+            y = origin[1] + j - 1
+            row = values[i, j]
+            before_first = (z * shape[1] + y) * shape[2] + origin[2] - 1
+            count = _find_runs(row, marks, found)
+            for run in range(count - 1):
+                start = found[run]
+                value = row[start]
+                if value:
+                    n, x = int(found[run + 1] - start), int(start)
+                    _add_run(rows[labels[i, j, start]], z, y, origin[2] + x - 1, n)
+                    _note_first(rows[labels[i, j, start]], before_first + x, value)
+                    voxels[i - 1, value] += n
+
+
+@njit(cache=True, nogil=True)
+def add_greys(values: Values, labels: Labels, greys: NDArray[np.integer], rows: Rows) -> None:
+    """Add the grey values of the core voxels, `greys`, to the rows of their labels.
+
+    `greys` (integers of at most 16 bits) are without halo.
+    """
+    depth, height, width = values.shape
+    marks, found = row_of_marks(width), positions(width)
+    for i in range(1, depth - 1):
+        for j in range(1, height - 1):
+            row, grey = values[i, j], greys[i - 1, j - 1]
+            count = _find_runs(row, marks, found)
+            for run in range(count - 1):
+                start = found[run]
+                if row[start]:
+                    end = found[run + 1]
+                    _add_grey_run(rows[labels[i, j, start]], grey[start - 1 : end - 1])
+
+
+@njit(cache=True, nogil=True)
+def _find_runs(row: Values, marks: NDArray[np.uint8], found: NDArray[np.uint64]) -> int:
+    """Where runs begin in the core of `row`, and last the end of the core."""
+    for x in range(1, row.size):
+        marks[x] = row[x] != row[x - 1]
+    marks[1] = marks[row.size - 1] = 1
+    return marked(marks, found)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _add_run(sums: Ints, z: int, y: int, x: int, n: int) -> None:
+    end = x + n
+    sum_x = n * (x + end - 1) // 2
+    sums[0] += n
+    sums[1] += n * z
+    sums[2] += n * y
+    sums[3] += sum_x
+    sums[4] += n * z * z
+    sums[5] += n * y * y
+    sums[6] += ((end - 1) * end * (2 * end - 1) - (x - 1) * x * (2 * x - 1)) // 6
+    sums[7] += n * z * y
+    sums[8] += z * sum_x
+    sums[9] += y * sum_x
+    sums[_LOW] = min(sums[_LOW], z)
+    sums[_LOW + 1] = min(sums[_LOW + 1], y)
+    sums[_LOW + 2] = min(sums[_LOW + 2], x)
+    sums[_HIGH] = max(sums[_HIGH], z + 1)
+    sums[_HIGH + 1] = max(sums[_HIGH + 1], y + 1)
+    sums[_HIGH + 2] = max(sums[_HIGH + 2], end)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _note_first(row: Ints, raster: int, value: int) -> None:
+    row[FIRST] = min(row[FIRST], raster)
+    row[VALUE] = value
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _add_grey_run(row: Ints, greys: NDArray[np.integer]) -> None:
+    total = squares = 0
+    low = high = int(greys[0])
+    for x in range(greys.size):
+        grey = int(greys[x])
+        total += grey
+        squares += grey * grey
+        low, high = min(low, grey), max(high, grey)
+    row[GREY_SUM] += total
+    row[GREY_SQUARES] += squares
+    row[GREY_MIN] = min(row[GREY_MIN], low)
+    row[GREY_MAX] = max(row[GREY_MAX], high)
