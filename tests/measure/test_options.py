@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 from skimage.measure import label, regionprops_table
+from typer.testing import CliRunner
 
+from xctvol.cli import app
+from xctvol.cli.measure import parse_volume
 from xctvol.errors import InputError, PlanError, UsageError
 from xctvol.materials import Materials
 from xctvol.stages.measure import measure
@@ -170,7 +173,7 @@ def test_numbers_replace_nothing_else(labels, labels_of, values, tmp_path):
         measure(labels, tmp_path / "out", instances="../mine")
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
 def test_grey_values_are_measured_across_blocks(values, labels, scan, tmp_path, dtype):
     limits = np.iinfo(dtype)
     random = np.random.default_rng(8)
@@ -220,3 +223,31 @@ def test_columns_can_be_read_alone(labels, tmp_path):
 )
 def test_blocks_are_whole_chunks_and_not_too_large(shape, chunk, block):
     assert choose_block(shape, chunk) == block
+
+
+def test_the_command_takes_all_options(labels, tmp_path):
+    out = tmp_path / "out"
+    typed = ["--materials", "label 1, label 3", "--tissue", "label 1", "--min-volume", "2um3"]
+    typed += ["--instances", "n", "--connectivity", "18", "--cluster", "serial", "--quiet"]
+    command = ["measure", str(labels.volume.path), "--output", str(out), *typed]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert f"instances  {out / 'n.zarr'}" in done.stdout
+    record = open_tables(out).record
+    assert record["connectivity"] == 18
+    assert record["min_volume_um3"] == 2
+    assert record["tissue"] == ["label 1"]
+    refused = CliRunner().invoke(app, [*command, "--intensity"])
+    assert refused.exit_code == 2
+    assert "without a scan" in refused.stderr
+
+
+@pytest.mark.parametrize(("text", "volume"), [("10um3", 10), ("2 mm3", 2e9), ("1.5e3 nm³", 1.5e-6)])
+def test_volumes_are_read_as_typed(text, volume):
+    assert parse_volume(text) == pytest.approx(volume, rel=1e-12)
+
+
+@pytest.mark.parametrize("text", ["10", "10um", "um3", "1.2.3um3", "10 lb3"])
+def test_what_is_no_volume_is_refused(text):
+    with pytest.raises(UsageError):
+        parse_volume(text)

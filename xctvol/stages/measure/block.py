@@ -8,7 +8,13 @@ from numpy.typing import NDArray
 
 from xctvol.grid import Box, Index3
 from xctvol.stages.measure.ambiguous import corrections
-from xctvol.stages.measure.cells import INNER_EULER, add_cells, count_contacts, packed
+from xctvol.stages.measure.cells import (
+    DIRECTIONS,
+    INNER_EULER,
+    add_cells,
+    count_contacts,
+    packed,
+)
 from xctvol.stages.measure.columns import (
     FIRST,
     GREY_SUM,
@@ -197,6 +203,7 @@ def _slices(
 
 
 def _contacts(block: NDArray[np.uint8], present: NDArray[np.uint8]) -> NDArray[np.int64]:
+    contacts = np.zeros((256, 256, DIRECTIONS), np.int64)
     if len(present) > 1:
-        return count_contacts(block)
-    return np.zeros((256, 256, 7), np.int64)
+        count_contacts(block, contacts)
+    return contacts

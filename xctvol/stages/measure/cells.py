@@ -216,12 +216,12 @@ def _unpack(area: int, first: int, second: int, third: int, row: Ints, at: int) 
 
 
 @njit(cache=True, nogil=True)
-def count_contacts(values: Values) -> Ints:
-    """Pairs of voxels that touch, (256, 256, DIRECTIONS), by their values in either order.
+def count_contacts(values: Values, contacts: Ints) -> None:
+    """Add pairs of voxels that touch to `contacts`, by their values, in either order.
 
-    Each pair is counted in one cell only: on its high faces, or through its middle.
+    Each pair is counted in one cell only: on its high faces, or through its middle. `contacts` is
+    (256, 256, DIRECTIONS), of which few pages are ever touched, if numpy has made it.
     """
-    contacts = np.zeros((256, 256, DIRECTIONS), np.int64)
     depth, height, width = values.shape
     marks, found = row_of_marks(width), positions(width)
     for z in range(1, depth - 1):
@@ -230,7 +230,6 @@ def count_contacts(values: Values) -> Ints:
             _mark_uneven(a, b, c, d, marks)
             for i in range(marked(marks, found)):
                 _count_cell(a, b, c, d, found[i], contacts)
-    return contacts
 
 
 @njit(cache=True, nogil=True)
