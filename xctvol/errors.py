@@ -8,15 +8,32 @@ class into an exit code; nothing else decides exit codes.
     +-- InputError     3    an input is missing, unreadable or contradicts itself
     +-- PlanError      1    the plan was refused before anything was written
     +-- PartialError   4    stopped half-way; what is finished is kept, run again to continue
+        +-- StoppedError    a signal asked to stop (4, or 130 after Ctrl-C)
 """
 
-__all__ = ["InputError", "PartialError", "PlanError", "UsageError", "XctvolError"]
+__all__ = [
+    "InputError",
+    "PartialError",
+    "PlanError",
+    "StoppedError",
+    "UsageError",
+    "XctvolError",
+]
+
+
+_BEGINNING, _END = 900, 300  # characters of a message; what a file claims can be of any length
 
 
 class XctvolError(Exception):
     """Base of every error this package raises on purpose."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        text = " ".join(super().__str__().splitlines())  # names of files may break lines
+        if len(text) <= _BEGINNING + _END:
+            return text
+        return f"{text[:_BEGINNING]} [...] {text[-_END:]}"
 
 
 class UsageError(XctvolError):
@@ -39,3 +56,14 @@ class PartialError(XctvolError):
     """The run stopped half-way; finished blocks are kept and the same command continues."""
 
     exit_code = 4
+
+
+class StoppedError(PartialError):
+    """A signal asked to stop; `exit_code` is 130 where somebody pressed Ctrl-C."""
+
+    def __init__(self, signal_name: str) -> None:
+        super().__init__(
+            f"stopped by {signal_name}; what is finished is kept, run the same command to continue"
+        )
+        if signal_name == "SIGINT":
+            self.exit_code = 130

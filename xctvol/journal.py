@@ -8,13 +8,15 @@ continues where it was and never believes in a block that is not there.
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from xctvol.errors import InputError
+from xctvol.errors import InputError, PartialError
 from xctvol.files import read_json, write_json
+from xctvol.locations import Location
 
 __all__ = ["Journal", "Recipe", "file_identity"]
 
@@ -49,9 +51,12 @@ class Recipe:
     def from_json(cls, value: Any) -> Self:
         """The recipe in a product's metadata; raises InputError where it is not one."""
         try:
-            return cls(str(value["verb"]), value["inputs"], value["options"], int(value["format"]))
-        except (KeyError, TypeError, ValueError) as error:
+            inputs, options = dict(value["inputs"]), dict(value["options"])
+            recipe = cls(str(value["verb"]), inputs, options, int(value["format"]))
+            _ = recipe.digest  # which numbers that JSON does not have would keep it from
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InputError(f"the record of how it was made is damaged: {error!r}") from error
+        return recipe
 
     def differences(self, other: "Recipe") -> list[str]:
         """Names of what differs from `other`, for messages."""
@@ -65,13 +70,17 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Journal:
-    """The blocks of one stage that are done, one file each, with the small result of each."""
+    """The blocks of one stage that are done, one file each, with the small result of each.
 
-    folder: Path
+    Each file holds the crc32 of its result, so that a damaged one is never believed.
+    """
+
+    folder: Location
 
     def record(self, index: int, result: Any) -> None:
         """Note that block `index` is done; `result` is a small JSON value."""
-        write_json(self._file(index), {"block": index, "result": result})
+        record = {"block": index, "result": result, "crc32": _crc32(index, result)}
+        write_json(self._file(index), record)
 
     def is_done(self, index: int) -> bool:
         return self._file(index).is_file()
@@ -80,15 +89,49 @@ class Journal:
         """Indices of the blocks that are done."""
         if not self.folder.is_dir():
             return frozenset()
-        stems = (path.stem for path in self.folder.glob("*.json"))
-        return frozenset(int(stem) for stem in stems if stem.isdigit())
+        names = {path.name for path in self.folder.glob("*.json")}
+        stems = (name.removesuffix(".json") for name in names)
+        numbers = (int(stem) for stem in stems if stem.isascii() and stem.isdigit())
+        return frozenset(number for number in numbers if self._file(number).name in names)
 
     def results(self) -> dict[int, Any]:
-        """Result of each finished block, by index, in order."""
-        return {i: read_json(self._file(i))["result"] for i in sorted(self.done())}
+        """Result of each finished block, by index, in order; raises InputError for damaged ones."""
+        return {index: self._result(index) for index in sorted(self.done())}
 
-    def _file(self, index: int) -> Path:
+    def _result(self, index: int) -> Any:
+        record = read_json(self._file(index))
+        try:
+            result = record["result"]
+            whole = record["block"] == index and record["crc32"] == _crc32(index, result)
+        except (KeyError, TypeError, ValueError, RecursionError):
+            whole = False
+        if not whole:
+            raise InputError(
+                f"{self._file(index)}, the note of what block {index} came to, is damaged; delete "
+                "it and run the same command again, which then does that block anew"
+            )
+        return result
+
+    def all_results(self, blocks: int) -> list[Any]:
+        """Results of all so many blocks, in order; raises PartialError where one is missing.
+
+        Another run of the same plan may be taking the journal away, as the product is finished.
+        """
+        results = self.results()
+        if len(results) != blocks:
+            raise PartialError(
+                f"{self.folder}: blocks that were done are there no longer, another run has "
+                "removed them; run the same command again"
+            )
+        return list(results.values())
+
+    def _file(self, index: int) -> Location:
         return self.folder / f"{index:06d}.json"
+
+
+def _crc32(index: int, result: Any) -> str:
+    text = json.dumps([index, result], allow_nan=False)
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def file_identity(path: Path) -> list[Any]:

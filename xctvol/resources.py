@@ -1,12 +1,18 @@
 """What this process may use of the machine: memory, disk, processor threads."""
 
 import os
+import resource
 import shutil
+import socket
+import sys
 from pathlib import Path
 
-__all__ = ["available_memory", "free_disk", "thread_budget"]
+from xctvol.locations import Location, S3Path
+
+__all__ = ["available_memory", "free_disk", "peak_memory", "process_name", "thread_budget"]
 
 _MEMINFO = Path("/proc/meminfo")
+_STATUS = Path("/proc/self/status")
 _ROOT = Path("/")
 
 
@@ -62,8 +68,27 @@ def _machine_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def free_disk(path: Path) -> int:
-    """Free bytes on the disk that holds `path`, or would hold it."""
+def peak_memory() -> int:
+    """The most bytes that this process has held in memory."""
+    try:
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:  # not Linux
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def process_name() -> str:
+    """What no other process is called, on any machine."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def free_disk(path: Location) -> int:
+    """Free bytes on the disk that holds `path`, or would hold it; a bucket has no end."""
+    if isinstance(path, S3Path):
+        return sys.maxsize
     path = path.absolute()
     while not path.exists():
         path = path.parent

@@ -8,7 +8,7 @@ NAME.zarr          volume of the regions' numbers, where one was asked for
 measure.json       definitions, versions and recipe; written last
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,15 +22,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from xctvol.errors import InputError, PlanError
-from xctvol.files import read_json, remove_tree, staged, write_json
-from xctvol.journal import Recipe
-from xctvol.plan import read_recipe
+from xctvol.errors import InputError
+from xctvol.files import staged
+from xctvol.plan import FolderProduct
 
 __all__ = [
     "Tables",
     "TablesProduct",
-    "finish_tables",
     "open_tables",
     "write_regions",
     "write_summaries",
@@ -38,11 +36,9 @@ __all__ = [
 
 Columns = Mapping[str, NDArray[Any]]
 
-_MARK = "measure.json"
 _REGIONS = "regions.parquet"
 _REGIONS_CSV = "regions.csv"
 _CSV = ("materials", "slices", "interfaces")
-_WORK = ".xctvol"
 _WORDS = ("material", "material_a", "material_b")  # a name may look like a number, or like NA
 _MAY_BE_EMPTY = (
     "perimeter_um",
@@ -95,8 +91,8 @@ class Tables:
     @property
     def instances(self) -> Path | None:
         """The volume of region numbers, where there is one."""
-        name = self.record.get("instances")
-        return None if name is None else self.path / str(name)
+        name = _volume_name(self.record)
+        return None if name is None else self.path / name
 
     def _read_regions(self, names: list[str] | None) -> pd.DataFrame:
         file = self.path / _REGIONS
@@ -114,51 +110,37 @@ class Tables:
 
 
 @dataclass(frozen=True)
-class TablesProduct:
-    """A folder of tables as the product of a plan. Other files in it are left alone.
+class TablesProduct(FolderProduct):
+    """A folder of tables as the product of a plan.
 
     `instances` is the file name of the volume of region numbers, where there is to be one.
     """
 
-    path: Path
     instances: str | None = None
 
-    @property
-    def work(self) -> Path:
-        return self.path / _WORK
+    verb = "measure"
+    holds = "measurements"
 
-    def made_by(self) -> Recipe | None:
-        mark = self.path / _MARK
-        if mark.exists():
-            return read_recipe(mark, _read_record(mark).get("recipe"))
-        if not self.path.exists() or self.work.is_dir():
-            return None
-        if self.path.is_dir() and not any(self.path.iterdir()):
-            return None
-        raise PlanError(
-            f"{self.path} exists and holds no measurements of xctvol, which will not write into "
-            "it; choose another folder, or a new one"
-        )
+    def files(self) -> Iterator[str]:
+        yield from (*(f"{name}.csv" for name in _CSV), _REGIONS, _REGIONS_CSV)
+        volumes = {self.instances}
+        if self.mark.exists():
+            volumes.add(_volume_name(self.record()))
+        yield from (volume for volume in volumes if volume)
 
     def open(self) -> Tables:
-        return open_tables(self.path)
+        return Tables(self.path, self.record())
 
-    def remove(self) -> None:
-        volumes = {self.instances}
-        if (self.path / _MARK).exists():
-            volumes.add(_read_record(self.path / _MARK).get("instances"))
-        names = [_MARK, *(f"{name}.csv" for name in _CSV), _REGIONS, _REGIONS_CSV, _WORK]
-        for name in [*names, *(Path(str(v)).name for v in volumes if v)]:
-            remove_tree(self.path / name)
+
+def _volume_name(record: Mapping[str, Any]) -> str | None:
+    """Name of the volume of region numbers in the folder; a damaged one leads nowhere else."""
+    name = Path(str(record.get("instances") or "")).name
+    return None if name in ("", "..") else name
 
 
 def open_tables(path: str | Path) -> Tables:
     """The tables in a folder; raises InputError where there are none, or they are unfinished."""
-    path = Path(path)
-    if not (path / _MARK).exists():
-        state = "is unfinished: run measure again" if (path / _WORK).is_dir() else "has no tables"
-        raise InputError(f"{path} {state if path.exists() else 'does not exist'}")
-    return Tables(path, _read_record(path / _MARK))
+    return TablesProduct(Path(path)).open()
 
 
 def write_summaries(
@@ -187,18 +169,6 @@ def write_regions(path: Path, count: int, batches: Iterable[Columns]) -> None:
                     pq.ParquetWriter(partial, table.schema, compression="zstd")
                 )
             writer.write_table(table)
-
-
-def finish_tables(path: Path, record: Mapping[str, Any], recipe: Recipe) -> None:
-    """Write the record with the recipe, which marks the tables as finished."""
-    write_json(path / _MARK, {"recipe": recipe.to_json(), **record})
-
-
-def _read_record(mark: Path) -> dict[str, Any]:
-    record = read_json(mark)
-    if not isinstance(record, dict):
-        raise InputError(f"{mark} is not a record of measurements; measure again with --overwrite")
-    return record
 
 
 def _append_csv(path: Path, columns: Columns, *, header: bool) -> None:

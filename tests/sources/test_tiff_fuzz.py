@@ -129,7 +129,7 @@ def test_damaged_headers(tmp_path_factory, wholes, data):
 
 
 @pytest.mark.slow
-@settings(_UNHURRIED, max_examples=3000)
+@settings(_UNHURRIED, max_examples=1000)
 @given(st.data())
 def test_many_damaged_headers(tmp_path_factory, wholes, data):
     path = tmp_path_factory.getbasetemp() / "damaged_too.tif"

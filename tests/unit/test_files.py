@@ -1,8 +1,11 @@
+import contextlib
 import hashlib
 import os
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,6 +16,7 @@ from xctvol.files import (
     remove_tree,
     sha256,
     staged,
+    start_flush,
     write_atomic,
     write_json,
 )
@@ -174,7 +178,43 @@ def test_remove_tree_takes_files_folders_links_and_nothing(tmp_path):
     assert everything_in(tmp_path) == []
 
 
+@pytest.mark.parametrize("other", ["removes", "adds"])
+def test_a_folder_is_removed_while_another_run_is_in_it(tmp_path, other):
+    """Two runs of one plan that finish at once take away the same journal."""
+    for trial in range(10):
+        folder = tmp_path / str(trial)
+        folder.mkdir()
+        for n in range(50):
+            (folder / f"{n}.json").touch()
+        begin = threading.Barrier(2)
+
+        def meanwhile(folder=folder, begin=begin):
+            begin.wait()
+            if other == "removes":
+                remove_tree(folder)
+                return
+            for n in range(100):
+                with contextlib.suppress(FileNotFoundError):
+                    (folder / f"{n} again").touch()
+
+        with ThreadPoolExecutor(1) as pool:
+            another = pool.submit(meanwhile)
+            begin.wait()
+            remove_tree(folder)
+            another.result()
+        assert not folder.exists()
+
+
 def test_sha256_is_that_of_the_content(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"abc" * 100_000)
     assert sha256(path) == hashlib.sha256(b"abc" * 100_000).hexdigest()
+
+
+def test_flushing_early_changes_nothing_of_what_is_written(tmp_path):
+    content = bytes(range(256)) * 256
+    with staged(tmp_path / "a") as partial, open(partial, "wb") as file:
+        for start in range(0, len(content), 10_000):
+            stop = start + file.write(content[start : start + 10_000])
+            start_flush(file, start, stop)
+    assert (tmp_path / "a").read_bytes() == content

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xctvol.errors import InputError
+from xctvol.errors import InputError, PartialError
 from xctvol.journal import Journal, Recipe, file_identity
 
 values = st.recursive(
@@ -77,6 +77,16 @@ def test_a_journal_remembers_blocks_and_results(tmp_path):
     again = Journal(tmp_path / "segment")
     assert again.done() == {2, 10, 1_000_000}
     assert list(again.results().items()) == [(i, {"voxels": i}) for i in (2, 10, 1_000_000)]
+
+
+def test_nothing_is_concluded_from_a_journal_that_is_being_taken_away(tmp_path):
+    journal = Journal(tmp_path)
+    for index in range(3):
+        journal.record(index, f"block {index}")
+    assert journal.all_results(3) == ["block 0", "block 1", "block 2"]
+    (tmp_path / "000001.json").unlink()
+    with pytest.raises(PartialError, match="blocks that were done are there no longer"):
+        journal.all_results(3)
 
 
 def test_what_a_killed_writer_leaves_is_no_finished_block(tmp_path):

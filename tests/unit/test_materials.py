@@ -124,6 +124,14 @@ def test_what_is_not_a_mask_value(mask):
             r"same mask value \(0, 0, 9\)",
         ),
         ([entry(label=2), entry(name="vein", mask=2)], "two materials have the same label 2"),
+        ([entry(drawn_as="")], "'air': drawn_as '' is neither a name nor the number of a group"),
+        ([entry(drawn_as=["air", 256])], "drawn_as 256 is neither"),
+        ([entry(drawn_as=True)], "drawn_as True is neither"),
+        ([{"name": "air", "drawn_as": []}], "material 'air' needs the grey value or colour"),
+        (
+            [entry(drawn_as=3), entry(name="vein", mask=2, drawn_as=["v", 3])],
+            "two materials have the same name for what is drawn 3",
+        ),
     ],
 )
 def test_tables_that_are_refused(entries, message):
@@ -138,6 +146,12 @@ def test_tables_that_are_refused(entries, message):
         ("", "no materials"),
         ('[material]\nname = "air"\nmask = 1', "no materials"),
         ('[[material]]\nname = "air"', "material 'air' needs the grey value"),
+        ('[[materials]]\nname = "air"', "the table has the unknown key 'materials'; known are ign"),
+        ("ignore = 1.5\n[[material]]\nname = 'air'\nmask = 1", "ignore: 1.5 is not a mask value"),
+        (
+            "ignore = [0, 1]\n[[material]]\nname = 'air'\nmask = 1",
+            "material 'air' has the mask value 1, which `ignore` says to leave out",
+        ),
     ],
 )
 def test_errors_name_the_file(read, tmp_path, text, message):
@@ -153,7 +167,7 @@ def test_files_that_cannot_be_read(tmp_path):
         Materials.read(missing)
     with pytest.raises(InputError, match=re.escape(f"cannot read the materials in {binary}")):
         Materials.read(binary)
-    with pytest.raises(InputError, match=re.escape(f"cannot read the materials in {tmp_path}")):
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path} is not a regular file")):
         Materials.read(tmp_path)
 
 
@@ -177,6 +191,24 @@ def tables(draw):
 def test_materials_survive_their_json(entries):
     materials = Materials.from_json(entries)
     assert Materials.from_json(materials.to_json()) == materials
+
+
+def test_what_is_drawn_or_left_out_survives_json_and_toml(read):
+    text = """
+    ignore = [255, 254]
+    [[material]]
+    name = "vein"
+    drawn_as = "vein *"
+    [[material]]
+    name = "air"
+    drawn_as = ["pore", 3]
+    mask = 0
+    """
+    materials = read(text)
+    assert materials.ignore == ((255,), (254,))
+    assert [(m.mask, m.drawn_as) for m in materials] == [((), ("vein *",)), (((0,),), ("pore", 3))]
+    assert Materials.from_json(materials.to_json(), [[255], [254]]) == materials
+    assert read(materials.to_toml()) == materials
 
 
 def test_labels_without_names_get_numbers():

@@ -5,6 +5,7 @@ It adds up the numbers of its blocks in a folder. Every execution of a block lea
 """
 
 import pickle
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -75,6 +76,31 @@ class Conclude:
         write_json(self.product.path / "sum.json", {"sum": total, "made_by": self.recipe.to_json()})
 
 
+@dataclass(frozen=True)
+class Together:
+    """Wait until so many blocks are under way in threads of their own."""
+
+    barrier: threading.Barrier
+
+    def __call__(self, block):
+        self.barrier.wait(timeout=10)
+        report(1, threading.current_thread().name)
+
+
+@dataclass(frozen=True)
+class Overtaken(Square):
+    """At block 3 another run of the same plan comes, does the rest, finishes and cleans up."""
+
+    missing: bool
+
+    def __call__(self, block):
+        if block.index == 3:
+            assert sum_of_squares(self.path).run() == SUM
+            if self.missing:
+                raise FileNotFoundError("what was being written is gone")
+        return super().__call__(block)
+
+
 def sum_of_squares(path, weight=1, speed="slow", **bounds):
     product = Sums(path)
     recipe = Recipe("add", {"scan": "leaf"}, {"weight": weight, "speed": speed})
@@ -138,6 +164,23 @@ def test_a_finished_plan_runs_nothing(path, attempts):
     sum_of_squares(path).run()
     assert sum_of_squares(path).run() == SUM
     assert attempts() == dict.fromkeys(range(6), 1)
+
+
+@dataclass(frozen=True)
+class JustFinished(Serial):
+    """Takes so long to start that another run has done everything."""
+
+    path: Path = Path()
+
+    def session(self, slots):
+        assert sum_of_squares(self.path).run() == SUM
+        return super().session(slots)
+
+
+def test_a_run_that_starts_as_another_finishes_does_nothing_again(path, attempts):
+    assert sum_of_squares(path).run(JustFinished(path=path)) == SUM
+    assert attempts() == dict.fromkeys(range(6), 1)
+    assert [file.name for file in path.iterdir()] == ["sum.json"]
 
 
 def test_a_rerun_does_only_what_is_missing(path, attempts, full):
@@ -316,6 +359,42 @@ def test_parts_never_overwrite(path):
         sum_of_squares(path).overwrite().part(1, 2)
 
 
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_run_that_is_overtaken_by_another_finds_the_product_finished(path, tmp_path, missing):
+    plan = sum_of_squares(path)
+    late = replace(plan, stages=(replace(plan.stages[0], task=Overtaken(path, missing)),))
+    assert late.run() == SUM
+    assert (tmp_path / "concluded").read_text() == "plan\n"
+    assert [file.name for file in path.iterdir()] == ["sum.json"]
+
+
+def test_slots_are_blocks_side_by_side_in_one_process(path):
+    heard: list[Progress] = []
+    plan = sum_of_squares(path)
+    stage = replace(plan.stages[0], task=Together(threading.Barrier(3)), slots=3)
+    plan = replace(plan, stages=(stage,), conclude=lambda: write_json(
+        path / "sum.json", {"sum": 0, "made_by": plan.recipe.to_json()}
+    ))  # fmt: skip  # one value
+    plan.run(listen=heard.append)
+    assert {event.block for event in heard if event.done == 2} == set(range(6))
+    assert len({event.note for event in heard if event.note}) == 3
+
+
+def test_a_failure_in_one_slot_starts_no_more_blocks_and_keeps_what_was_under_way(
+    path, attempts, full
+):
+    full(1)
+    plan = sum_of_squares(path)
+    plan = replace(plan, stages=(replace(plan.stages[0], slots=2),))
+    with pytest.raises(PartialError):
+        plan.run()
+    tried = attempts()
+    assert plan.stages[0].journal.done() == set(tried) - {1}
+    full()
+    assert plan.run() == SUM
+    assert attempts() == {**dict.fromkeys(range(6), 1), 1: 2}
+
+
 def test_progress_tells_every_block_and_what_tasks_report(path):
     heard: list[Progress] = []
     sum_of_squares(path).run(listen=heard.append)
@@ -325,7 +404,7 @@ def test_progress_tells_every_block_and_what_tasks_report(path):
 
 def test_reports_go_nowhere_outside_a_run():
     heard = []
-    with reporting(lambda done, note: heard.append((done, note))):
+    with reporting(lambda done, note, usage: heard.append((done, note))):
         report(1, "loss 0.1")
     report(2)
     assert heard == [(1, "loss 0.1")]

@@ -62,6 +62,14 @@ def test_a_scale_for_all_levels_counts(tmp_path):
     assert open_volume(tmp_path / "v").spacing == Spacing(30, 300, 3000)
 
 
+def test_an_image_without_a_voxel_size_is_refused(tmp_path):
+    write_image(tmp_path / "v", VOXELS, "0.5", "zyx", [1, 1, 1])
+    document = tmp_path / "v" / "zarr.json"
+    document.write_text(document.read_text().replace('"scale"', '"translation"'))
+    with pytest.raises(InputError, match="does not say its voxel size"):
+        open_volume(tmp_path / "v")
+
+
 @pytest.mark.parametrize(
     ("names", "scale", "why"),
     [

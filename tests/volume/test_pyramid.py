@@ -64,3 +64,15 @@ def test_modes_are_most_frequent_and_smallest_of_equals(dtype, largest, data):
         counts = Counter(cells[place].tolist())
         expected[place] = min(counts, key=lambda value: (-counts[value], value))
     np.testing.assert_array_equal(halve_labels(volume), expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 200, 130), (3, 129, 131)])
+@pytest.mark.parametrize("largest", [1, 200])
+def test_modes_do_not_depend_on_size(shape, largest):
+    volume = np.random.default_rng(0).integers(0, largest, shape, np.uint8, endpoint=True)
+    cells = corners(volume)
+    counts = (cells[..., :, None] == cells[..., None, :]).sum(axis=-1)
+    best = np.where(counts == counts.max(axis=-1, keepdims=True), cells, 255).min(axis=-1)
+    np.testing.assert_array_equal(halve_labels(volume), best)
+    flipped = volume[:, :, ::-1]
+    np.testing.assert_array_equal(halve_labels(flipped), halve_labels(flipped.copy()))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from xctvol.errors import InputError
 from xctvol.grid import Box
-from xctvol.volume import Codec
+from xctvol.volume import Codec, shard_checksum
 from xctvol.volume.array import ShardedArray, ZarrArray, open_array
 
 SHARD, CHUNK = (8, 64, 64), (4, 32, 32)
@@ -24,10 +24,15 @@ def voxels(dtype, seed=0):
     return volume
 
 
+def write(array, z0, slab):
+    for shard, part in array.slab_shards(z0, slab):
+        array.write_shard(shard, part)
+
+
 def written(path, volume, codec="zstd"):
     array = ShardedArray(path, volume.shape, volume.dtype, SHARD, CHUNK, Codec(codec))
     for z in range(0, volume.shape[0], SHARD[0]):
-        array.write(z, volume[z : z + SHARD[0]])
+        write(array, z, volume[z : z + SHARD[0]])
     array.write_metadata({})
     return array
 
@@ -69,12 +74,23 @@ def test_any_box_reads_as_numpy_slices_it(tmp_path_factory, data):
     np.testing.assert_array_equal(out, volume[box.slices])
 
 
+def test_a_shard_that_is_flushed_while_it_is_written_is_whole(tmp_path):
+    volume = np.arange(16 * 1024 * 1024, dtype=np.uint16).reshape(16, 1024, 1024)
+    shard, chunk = (16, 1024, 1024), (8, 128, 128)
+    array = ShardedArray(tmp_path / "a", volume.shape, volume.dtype, shard, chunk, Codec("none"))
+    ((shard, part),) = array.slab_shards(0, volume)
+    crc = array.write_shard(shard, part)
+    array.write_metadata({})
+    assert shard_checksum(shard.path) == crc
+    np.testing.assert_array_equal(by_zarr(tmp_path / "a"), volume)
+
+
 def test_shards_of_zeros_are_not_stored_and_disappear_when_rewritten(tmp_path):
     volume = voxels("uint8")
     array = written(tmp_path / "a", volume)
     assert not (tmp_path / "a/c/0/0/0").exists()
     assert (tmp_path / "a/c/1/0/0").exists()
-    array.write(8, np.zeros((8, 150, 70), np.uint8))
+    write(array, 8, np.zeros((8, 150, 70), np.uint8))
     assert not (tmp_path / "a/c/1/0/0").exists()
     assert not by_zarr(tmp_path / "a")[8:16].any()
 

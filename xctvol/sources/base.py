@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xctvol.errors import InputError
+from xctvol.files import refuse_special
 from xctvol.grid import Index3
 from xctvol.journal import file_identity
 from xctvol.units import Spacing, format_bytes
@@ -127,6 +128,8 @@ def decoding(what: str | Path) -> Iterator[None]:
 
 
 def file_bytes(path: Path) -> int:
+    """Size of a regular file; raises InputError for anything else."""
+    refuse_special(path)
     with readable(path):
         return path.stat().st_size
 

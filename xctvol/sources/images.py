@@ -14,7 +14,7 @@ from xctvol.sources.base import DEFLATE_DENSEST, Pixels, check_plausible, decodi
 from xctvol.sources.kinds import Kind, kind_of
 from xctvol.sources.stack import Header
 
-__all__ = ["read_header", "read_image", "read_slice"]
+__all__ = ["read_header", "read_image", "read_palette", "read_slice"]
 
 # Slices of large detectors exceed Pillow's guard, which is meant for images from strangers.
 Image.MAX_IMAGE_PIXELS = None
@@ -67,6 +67,18 @@ def read_image(path: str | Path) -> Pixels:
         if image.mode in _GREY_MODES:
             return np.asarray(image).astype(_GREY_MODES[image.mode], copy=True)
         return _colors(path, image)
+
+
+def read_palette(path: str | Path) -> Pixels | None:
+    """The stored numbers (y, x) of an image that `read_image` gives the palette's colours of.
+
+    None for an image without palette. Programs that paint labels show colours and mean numbers.
+    """
+    path = Path(path)
+    if kind_of(path) is Kind.TIFF:
+        return tiff.read_palette(path)
+    with _opened(path) as image:
+        return np.asarray(image) if image.mode == "P" else None
 
 
 def _colors(path: Path, image: Image.Image) -> Pixels:

@@ -4,9 +4,10 @@ from enum import Enum
 from pathlib import Path
 
 from xctvol.errors import InputError
+from xctvol.files import refuse_special
 from xctvol.sources.base import readable
 
-__all__ = ["Kind", "kind_of"]
+__all__ = ["Kind", "kind_of", "may_hold_pixels"]
 
 
 class Kind(Enum):
@@ -28,11 +29,6 @@ class Kind(Enum):
     @property
     def is_image(self) -> bool:
         return self in (Kind.TIFF, Kind.PNG, Kind.BMP, Kind.JPEG, Kind.PGM)
-
-    @property
-    def is_slice(self) -> bool:
-        """Whether many files of this kind make one scan."""
-        return self.is_image or self is Kind.DICOM
 
 
 _BEGINNING_BYTES = 352
@@ -58,10 +54,19 @@ _WEAK_BEGINNINGS = {  # two letters or a word begin many a file, so the name mus
     ".mhd": (Kind.META, _META_BEGINNINGS),
     ".nii.gz": (Kind.NIFTI, (b"\x1f\x8b",)),
 }
+_RAW = ".raw"
 _NAMED_LIKE = (
     ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".npy", ".h5", ".hdf5", ".nrrd", ".nhdr", ".nii",
     ".dcm", *_WEAK_BEGINNINGS,
 )  # fmt: skip  # a table
+
+
+def may_hold_pixels(path: Path) -> bool:
+    """Whether to look into what was found: files, and what is no file but named like an image.
+
+    So `kind_of` refuses a folder, or a link to nowhere, in the place of a slice.
+    """
+    return path.is_file() or path.name.lower().endswith((*_NAMED_LIKE, _RAW))
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -70,8 +75,9 @@ def kind_of(path: Path) -> Kind | None:
     Raises InputError for a file that cannot be read, or is named like an image and is none: left
     out silently, it would make a scan shorter.
     """
+    refuse_special(path)
     name = path.name.lower()
-    if name.endswith(".raw"):  # nothing in a raw file says that it is one
+    if name.endswith(_RAW):  # nothing in a raw file says that it is one
         return Kind.RAW
     if name == "dicomdir":  # a list of DICOM files, which begins as they do
         return None

@@ -7,9 +7,10 @@ from pathlib import Path
 from types import ModuleType
 
 from xctvol.errors import InputError, UsageError
+from xctvol.locations import local
 from xctvol.sources.base import Source, readable
 from xctvol.sources.flat import open_npy
-from xctvol.sources.kinds import Kind, kind_of
+from xctvol.sources.kinds import Kind, kind_of, may_hold_pixels
 from xctvol.sources.raw import RawLayout, open_raw
 from xctvol.sources.stack import open_stack
 from xctvol.sources.zarr_folder import is_zarr, open_zarr
@@ -42,6 +43,7 @@ def open_source(
 
     Raises InputError for anything missing, unreadable, incomplete, mixed or in colour.
     """
+    _refuse_remote(where)
     if isinstance(where, str) and where.startswith(_PHANTOM):
         from xctvol.sources.phantom import parse_phantom
 
@@ -76,6 +78,11 @@ def _open_volume(kind: Kind, path: Path, spacing: Spacing | None, dataset: str |
     if kind is Kind.RAW:
         return open_raw(path, spacing)
     return _itk().open_image(kind, path, spacing)
+
+
+def _refuse_remote(where: str | Path | Sequence[str | Path]) -> None:
+    for place in [where] if isinstance(where, str | Path) else where:
+        local(place, "the files of a scan")
 
 
 def _itk() -> ModuleType:
@@ -119,13 +126,15 @@ def _found(where: str | Path | Sequence[str | Path]) -> tuple[str, dict[Path, Ki
     path = Path(where).expanduser()
     if path.is_dir():
         with readable(path):
-            inside = [p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")]
+            inside = [p for p in path.iterdir() if p.name[0] != "." and may_hold_pixels(p)]
         return str(where), _kinds(inside, named=False)
     if path.exists() or not glob.has_magic(str(path)):
         return str(where), _kinds([path], named=True)
     # Path.glob takes no absolute patterns
     matches = [Path(m) for m in glob.glob(str(path), recursive=True)]  # noqa: PTH207
-    return str(where), _kinds([p for p in matches if p.is_file()], named=False)
+    if not matches:
+        raise InputError(f"no file is called like {where}")
+    return str(where), _kinds([p for p in matches if may_hold_pixels(p)], named=False)
 
 
 def _kinds(files: list[Path], *, named: bool) -> dict[Path, Kind]:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,14 +16,16 @@ from xctvol.volume.buffers import reused
 from xctvol.volume.codecs import checksum
 from xctvol.volume.threads import in_threads
 
-__all__ = ["held_bytes", "FileStates", "files_of", "read_slab", "refuse_changed", "slice_checksums"]
+__all__ = ["held_bytes", "FileStates", "files_of", "read_slab", "refuse_changed"]
 
 _SLICES_AT_ONCE = 8
 _CROP_BATCH_BYTES = 1 << 26
 
 
-def read_slab(source: Source, z0: int, z1: int) -> Pixels:
-    """Slices z0 to z1, in memory that the next slab of this thread will take.
+def read_slab(source: Source, z0: int, z1: int) -> tuple[Pixels, list[str]]:
+    """Slices z0 to z1, in memory that the next slab of this thread will take, and their checksums.
+
+    A checksum is the crc32c of the bytes of a slice, in hexadecimal.
 
     Slices that are files of their own, or made up, are read side by side in threads; a file that
     holds several may have to unpack the same part for each of them.
@@ -30,17 +33,13 @@ def read_slab(source: Source, z0: int, z1: int) -> Pixels:
     slab: Pixels = reused("slab", (z1 - z0, *source.shape[1:]), source.dtype)
     step = _SLICES_AT_ONCE if _are_apart(source) else z1 - z0
 
-    def read(first: int) -> None:
+    def read(first: int) -> list[str]:
         last = min(first + step, z1)
-        source.read_into(first, last, slab[first - z0 : last - z0])
+        part = slab[first - z0 : last - z0]
+        source.read_into(first, last, part)
+        return [f"{checksum(image):08x}" for image in part]
 
-    in_threads(read, range(z0, z1, step))
-    return slab
-
-
-def slice_checksums(slab: Pixels) -> list[str]:
-    """The crc32c of the bytes of each slice, in hexadecimal."""
-    return [f"{checksum(plane):08x}" for plane in slab]
+    return slab, list(chain.from_iterable(in_threads(read, range(z0, z1, step))))
 
 
 def files_of(source: Source, z0: int, z1: int) -> tuple[Path, ...]:

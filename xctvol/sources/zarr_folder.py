@@ -47,12 +47,17 @@ class ZarrScan:
     @property
     def files(self) -> tuple[Path, ...]:
         """The folder of the array: its chunks may be millions."""
-        return (self.array.path,)
+        return (self._folder,)
+
+    @property
+    def _folder(self) -> Path:
+        assert isinstance(self.array.path, Path)  # only volumes can be in buckets
+        return self.array.path
 
     def identity(self) -> Any:
-        with readable(self.array.path):
-            inside = sorted(path for path in self.array.path.rglob("*") if path.is_file())
-        return {"zarr": self.array.path.name, **files_identity(inside)}
+        with readable(self._folder):
+            inside = sorted(path for path in self._folder.rglob("*") if path.is_file())
+        return {"zarr": self._folder.name, **files_identity(inside)}
 
     def summary(self) -> tuple[str, ...]:
         return (

@@ -6,6 +6,7 @@ from xctvol.volume.checksums import Checksums
 from xctvol.volume.codecs import Codec, CodecName, default_codec
 from xctvol.volume.layout import SLAB, Layout, layout_of
 from xctvol.volume.metadata import image_label, label_names, list_label, read_attributes
+from xctvol.volume.parts import bytes_in_transit
 from xctvol.volume.pyramid import Halve, halve_grey, halve_labels
 from xctvol.volume.shards import shard_checksum
 from xctvol.volume.threads import in_threads
@@ -33,6 +34,7 @@ __all__ = [
     "ShardedArray",
     "Volume",
     "Window",
+    "bytes_in_transit",
     "default_codec",
     "halve_grey",
     "halve_labels",

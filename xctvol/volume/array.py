@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xctvol.errors import InputError
+from xctvol.errors import InputError, XctvolError
 from xctvol.files import read_json, write_json
 from xctvol.grid import Box, Grid, Index3
+from xctvol.locations import Location, S3Path
 from xctvol.volume.codecs import Codec
 from xctvol.volume.shards import encode_shard, read_shard, write_shard
 from xctvol.volume.threads import in_threads
@@ -19,6 +20,8 @@ from xctvol.volume.threads import in_threads
 __all__ = ["Array", "Shard", "ShardedArray", "ZarrArray", "open_array"]
 
 AXES = ("z", "y", "x")
+_NUMBERS = "uifb"
+_MOST_BYTES, _MOST_CHUNK_BYTES, _MOST_CHUNKS = 1 << 60, 1 << 30, 1 << 20
 _INDEX_CODECS = [
     {"name": "bytes", "configuration": {"endian": "little"}},
     {"name": "crc32c"},
@@ -29,7 +32,7 @@ class Array(Protocol):
     """A (z, y, x) array on disk."""
 
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Location: ...
     @property
     def shape(self) -> Index3: ...
     @property
@@ -50,7 +53,7 @@ class Shard:
     """One shard file of an array: its zarr key, the voxels it holds, and those that are meant."""
 
     key: str
-    path: Path
+    path: Location
     cell: Box
     part: Box
 
@@ -59,7 +62,7 @@ class Shard:
 class ShardedArray:
     """An array in the one form this package writes: regular shards of regular chunks, fill 0."""
 
-    path: Path
+    path: Location
     shape: Index3
     dtype: np.dtype[Any]
     shard: Index3
@@ -74,24 +77,23 @@ class ShardedArray:
 
         in_threads(read, self.shards(box))
 
-    def write(self, z0: int, slab: NDArray[Any]) -> dict[str, str]:
-        """Write whole shards from slice `z0`: a slab of all y and x, of the shards' depth.
+    def slab_shards(self, z0: int, slab: NDArray[Any]) -> list[tuple["Shard", NDArray[Any]]]:
+        """The shards of a slab that begins at slice `z0`, with their voxels.
 
-        Only the last slab of a volume may be thinner. Shards of zeros are not stored; one that is
-        there from before is removed. Returns the checksum of each shard that is stored, by key.
+        A slab has all y and x, and the depth of the shards; only the last one may be thinner.
         """
         assert z0 % self.shard[0] == 0
         assert slab.shape[1:] == self.shape[1:]
         assert slab.shape[0] == min(self.shard[0], self.shape[0] - z0)
         box = Box((z0, 0, 0), (z0 + slab.shape[0], *self.shape[1:]))
+        return [(shard, slab[shard.cell.within(box)]) for shard in self.shards(box)]
 
-        def write(shard: Shard) -> str | None:
-            parts = encode_shard(slab[shard.cell.within(box)], self.chunk, self._chunks, self.codec)
-            return write_shard(shard.path, parts)
+    def write_shard(self, shard: "Shard", voxels: NDArray[Any]) -> str | None:
+        """Write a shard's voxels and return the checksum of its file.
 
-        shards = self.shards(box)
-        written = in_threads(write, shards)
-        return {shard.key: crc for shard, crc in zip(shards, written, strict=True) if crc}
+        One of zeros is not stored: a file that is there from before is removed, and None returned.
+        """
+        return write_shard(shard.path, encode_shard(voxels, self.chunk, self._chunks, self.codec))
 
     def shards(self, box: Box) -> list["Shard"]:
         """The shards that `box` touches."""
@@ -99,9 +101,15 @@ class ShardedArray:
         return [self._shard(place, cell, part) for place, cell, part in grid.touching(box)]
 
     def read_shard(self, shard: "Shard", out: NDArray[Any]) -> None:
-        """Fill `out` with the voxels of `shard.part`; raises InputError where it is damaged."""
-        inside = _relative(shard.part, shard.cell.start)
-        read_shard(shard.path, inside, self.chunk, self._chunks, self.codec, out)
+        """Fill `out` with the voxels of `shard.part`.
+
+        Raises InputError, which names the file, where it is damaged or cannot be read.
+        """
+        inside, cell = _relative(shard.part, shard.cell.start), shard.cell.shape
+        try:
+            read_shard(shard.path, inside, cell, self.chunk, self._chunks, self.codec, out)
+        except OSError as error:  # of a read, it does not say of which file
+            raise InputError(f"cannot read {shard.path}: {error.strerror or error}") from error
 
     @property
     def _chunks(self) -> Index3:
@@ -136,7 +144,7 @@ class ShardedArray:
         write_json(self.path / "zarr.json", metadata)
 
     @classmethod
-    def from_metadata(cls, path: Path, metadata: Any) -> "ShardedArray | None":
+    def from_metadata(cls, path: Location, metadata: Any) -> "ShardedArray | None":
         """The array that zarr.json describes, or None where it has another form than ours."""
         try:
             codecs = metadata["codecs"]
@@ -157,9 +165,15 @@ class ShardedArray:
                 and metadata["chunk_key_encoding"]["configuration"]["separator"] == "/"
                 and metadata["fill_value"] == 0
             )
-        except (KeyError, IndexError, TypeError, ValueError, InputError):
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError, InputError):
             return None
-        return array if ours else None
+        return array if ours and array._is_regular() else None
+
+    def _is_regular(self) -> bool:
+        """Whether shards hold whole chunks of numbers."""
+        pairs = list(zip(self.shard, self.chunk, strict=True))
+        whole = all(0 < chunk <= shard and shard % chunk == 0 for shard, chunk in pairs)
+        return whole and self.dtype.kind in _NUMBERS
 
 
 @dataclass(frozen=True)
@@ -169,7 +183,7 @@ class ZarrArray:
     `leading` axes before z, such as time and channel, have one entry each and are left out.
     """
 
-    path: Path
+    path: Location
     shape: Index3
     dtype: np.dtype[Any]
     chunk: Index3
@@ -177,12 +191,15 @@ class ZarrArray:
 
     def read_into(self, box: Box, out: NDArray[Any]) -> None:
         try:
-            out[...] = _zarr(self.path)[(0,) * self.leading + box.slices]
-        except (ValueError, RuntimeError, OSError) as error:
-            raise InputError(f"cannot read {self.path}: {error}") from error
+            with _explained(self.path):
+                out[...] = _zarr(self.path)[(0,) * self.leading + box.slices]
+        except XctvolError:
+            raise
+        except Exception as error:  # damaged codecs raise anything at all
+            raise InputError(f"cannot read {self.path}: {_brief(error)}") from error
 
 
-def open_array(path: Path) -> Array:
+def open_array(path: Location) -> Array:
     """The array in a zarr folder, v3 or v2; raises InputError for what is not (z, y, x) numbers.
 
     More axes may precede z, of one entry each.
@@ -190,33 +207,57 @@ def open_array(path: Path) -> Array:
     metadata = read_json(path / "zarr.json") if (path / "zarr.json").exists() else None
     ours = ShardedArray.from_metadata(path, metadata)
     if ours is not None:
-        _refuse_absurd(path, ours.shape, ours.dtype)
+        _refuse_absurd(path, ours.shape, ours.chunk, ours.dtype)
+        if math.prod(ours.shard) // math.prod(ours.chunk) > _MOST_CHUNKS:
+            raise InputError(f"{path} claims shards of {ours.shard} voxels, too large to be real")
         return ours
     array = _zarr(path)
     dtype = np.dtype(array.dtype)
     leading = array.ndim - len(AXES)
-    if leading < 0 or any(n != 1 for n in array.shape[:leading]) or dtype.kind not in "uifb":
+    if leading < 0 or any(n != 1 for n in array.shape[:leading]) or dtype.kind not in _NUMBERS:
         raise InputError(
             f"{path} holds {array.ndim} axes of {dtype} ({' x '.join(map(str, array.shape))}); a "
             "volume has three, z, y and x, of numbers: save one channel or time as its own array"
         )
-    _refuse_absurd(path, array.shape, dtype)
     shape, chunk = _index3(array.shape[leading:]), _index3(array.chunks[leading:])
+    _refuse_absurd(path, shape, chunk, dtype)
     return ZarrArray(path, shape, dtype, chunk, leading)
 
 
-def _zarr(path: Path) -> Any:
+def _zarr(path: Location) -> Any:
     import zarr  # half a second, and not needed for arrays of our own
 
     try:
-        return zarr.open_array(path, mode="r")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"cannot open {path} as a zarr array: {error}") from error
+        if not isinstance(path, S3Path):
+            return zarr.open_array(path, mode="r")
+        store = zarr.storage.ObjectStore(path.store(), read_only=True)
+        with path.explained():
+            return zarr.open_array(store, path=path.key, mode="r")
+    except XctvolError:
+        raise
+    except Exception as error:  # damaged metadata raises anything at all
+        raise InputError(f"cannot open {path} as a zarr array: {_brief(error)}") from error
 
 
-def _refuse_absurd(path: Path, shape: Iterable[int], dtype: np.dtype[Any]) -> None:
-    if min(shape) < 1 or math.prod(shape) * dtype.itemsize > 1 << 60:
-        raise InputError(f"{path} claims the impossible shape {tuple(shape)}")
+def _explained(path: Location) -> AbstractContextManager[None]:
+    """What the zarr library lets through of the one that speaks with servers."""
+    return path.explained() if isinstance(path, S3Path) else nullcontext()
+
+
+def _brief(error: Exception) -> str:
+    """What a library says of an error, in one line."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said:.300}"
+
+
+def _refuse_absurd(path: Location, shape: Index3, chunk: Index3, dtype: np.dtype[Any]) -> None:
+    if min(shape) < 1 or math.prod(shape) * dtype.itemsize > _MOST_BYTES:
+        raise InputError(f"{path} claims the impossible shape {shape}")
+    if math.prod(chunk) * dtype.itemsize > _MOST_CHUNK_BYTES:
+        raise InputError(
+            f"{path} has chunks of {chunk} voxels, each of which is read as a whole; store it "
+            "again in chunks of at most 1 GB"
+        )
 
 
 def _relative(box: Box, origin: Index3) -> Box:

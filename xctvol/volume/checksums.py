@@ -6,11 +6,11 @@ of each slice as the source gave it.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 from xctvol.errors import InputError
 from xctvol.files import read_json
+from xctvol.locations import Location
 
 __all__ = ["Checksums"]
 
@@ -54,7 +54,7 @@ class Checksums:
         return {_OWN: own}
 
     @classmethod
-    def read(cls, levels: Sequence[Path]) -> Self | None:
+    def read(cls, levels: Sequence[Location]) -> Self | None:
         """Those of a finished image, or None where it was written without."""
         owns = [read_json(path / "zarr.json").get("attributes", {}).get(_OWN) for path in levels]
         if any(own is None for own in owns):
@@ -63,6 +63,4 @@ class Checksums:
             shards = tuple({str(k): str(v) for k, v in own[_SHARDS].items()} for own in owns)
             return cls(shards, tuple(str(crc) for crc in owns[0][_SLICES]))
         except (AttributeError, KeyError, TypeError) as error:
-            raise InputError(
-                f"the checksums in {levels[0].parent} are damaged: {error!r}"
-            ) from error
+            raise InputError(f"the checksums in {levels[0]} are damaged: {error!r}") from error

@@ -22,6 +22,7 @@ __all__ = [
 
 CodecName = Literal["zstd", "lz4", "none"]
 
+_MARKS = (0xA5, 0x5A)  # for the last byte: one that stays was not decoded
 _BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 
 
@@ -39,14 +40,24 @@ class Codec:
             return Blosc("lz4", clevel=5, shuffle=SHUFFLE).encode(chunk)
         return chunk.tobytes()
 
-    def decode(self, encoded: bytes, out: NDArray[Any]) -> None:
-        """Fill `out`, C-contiguous; raises ValueError or RuntimeError for damaged bytes."""
+    def decode(self, encoded: bytes | memoryview, out: NDArray[Any]) -> None:
+        """Fill all of `out`, C-contiguous; raises ValueError or RuntimeError for damaged bytes."""
+        content = out.reshape(-1).view(np.uint8)
+        for mark in _MARKS:
+            content[-1] = mark
+            self._decode(encoded, content)
+            if content[-1] != mark:
+                return
+        raise ValueError("a chunk holds fewer voxels than it should")
+
+    def _decode(self, encoded: bytes | memoryview, content: NDArray[np.uint8]) -> None:
+        """The libraries refuse what is too long, but leave as it was what they do not reach."""
         if self.name == "zstd":
-            Zstd().decode(encoded, out)
+            Zstd().decode(encoded, content)
         elif self.name == "lz4":
-            Blosc().decode(encoded, out)
+            Blosc().decode(encoded, content)
         else:
-            out.reshape(-1).view(np.uint8)[...] = np.frombuffer(encoded, np.uint8)
+            content[...] = _same_length(encoded, content)
 
     def to_zarr(self, itemsize: int) -> list[dict[str, Any]]:
         """The codec chain of inner chunks, as zarr v3 writes it."""
@@ -73,6 +84,14 @@ class Codec:
 def default_codec(dtype: np.dtype[Any]) -> Codec:
     """Zstd for integers; floats gain more, and faster, from a shuffle and lz4."""
     return Codec("lz4" if dtype.kind == "f" else "zstd")
+
+
+def _same_length(encoded: bytes | memoryview, content: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What is stored as it is; numpy would repeat a single byte."""
+    stored = np.frombuffer(encoded, np.uint8)
+    if stored.shape != content.shape:
+        raise ValueError(f"a chunk of {content.size} bytes holds {stored.size}")
+    return stored
 
 
 def checksum(data: Any, before: int = 0) -> int:

@@ -6,12 +6,13 @@ it under the key `xctvol`.
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from xctvol.errors import InputError
+from xctvol.errors import InputError, UsageError
 from xctvol.files import read_json, write_json
+from xctvol.formats import refuse_newer, stamp
 from xctvol.grid import Index3
+from xctvol.locations import Location
 from xctvol.materials import Materials
 from xctvol.units import Spacing
 
@@ -26,14 +27,15 @@ __all__ = [
 ]
 
 _VERSION = "0.5"
+_LONGEST_NAME = 255  # bytes, of a file on Linux and macOS
 _AXES = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in ("z", "y", "x")]
 
 
-def group(path: Path, ome: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+def group(path: Location, ome: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """Write the zarr.json of a group, at once and last: from then on it is an OME-Zarr."""
     attributes: dict[str, Any] = {"ome": {"version": _VERSION, **ome}}
     if own:
-        attributes["xctvol"] = dict(own)
+        attributes["xctvol"] = {**stamp("volume"), **own}
     write_json(
         path / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes}
     )
@@ -67,7 +69,7 @@ def image_label(materials: Materials, source: str | None) -> dict[str, Any]:
     return entry
 
 
-def label_names(volume: Path) -> list[str]:
+def label_names(volume: Location) -> list[str]:
     """Names of the label images of a volume."""
     listing = volume / "labels" / "zarr.json"
     if not listing.exists():
@@ -76,17 +78,53 @@ def label_names(volume: Path) -> list[str]:
     names = attributes.get("labels", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"{listing} does not list label images as text")
+    away = [name for name in names if not all(map(_is_file_name, name.split("/")))]
+    if away:
+        raise InputError(f"{listing} lists {away[0]!r}, which does not lie beside it")
     return names
 
 
-def list_label(volume: Path, name: str, *, listed: bool) -> None:
-    """Enter a label image in the volume's list, or take it out."""
-    names = [n for n in label_names(volume) if n != name]
-    group(volume / "labels", {"labels": [*names, name] if listed else names}, {})
+def _is_file_name(text: str) -> bool:
+    return text not in ("", "..") and len(text.encode(errors="replace")) <= _LONGEST_NAME
 
 
-def read_attributes(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """OME attributes (0.5 or 0.4) and our own; raises InputError where there is no group."""
+def list_label(volume: Location, name: str, *, listed: bool) -> None:
+    """Enter a label image in the volume's list, or take it out.
+
+    Another run may enter another one at the same moment, and who writes last replaces the list. So
+    all finished images are entered, and once more where others have finished meanwhile: after the
+    last write of all there is none left out, since each is finished before it is entered.
+    """
+    own = {name} if listed else set()
+    while True:
+        names = dict.fromkeys((*label_names(volume), *sorted(own | _finished(volume))))
+        if not listed:
+            names.pop(name, None)
+        group(volume / "labels", {"labels": [*names]}, {})
+        if _finished(volume) <= {*names, name}:
+            return
+
+
+def _finished(volume: Location) -> set[str]:
+    """Label images of a volume that this package has finished, listed or not."""
+    labels = volume / "labels"
+    places = labels.iterdir() if labels.is_dir() else ()
+    return {place.name for place in places if _is_finished(place)}
+
+
+def _is_finished(place: Location) -> bool:
+    try:
+        ome, own = read_attributes(place)
+    except InputError:  # unfinished, damaged, or no image at all
+        return False
+    return "image-label" in ome and "recipe" in own
+
+
+def read_attributes(path: Location) -> tuple[dict[str, Any], dict[str, Any]]:
+    """OME attributes (0.5 or 0.4) and our own.
+
+    Raises InputError where there is no group, or one of a newer version of this package.
+    """
     if not path.exists():
         raise InputError(f"{path} does not exist")
     if (path / "zarr.json").exists():
@@ -106,25 +144,37 @@ def read_attributes(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     own = attributes.get("xctvol", {})
     if not isinstance(ome, dict) or not isinstance(own, dict):
         raise InputError(f"{path} is not a volume: its attributes are damaged")
+    refuse_newer("volume", path, own)
     return ome, own
 
 
-def read_spacing(path: Path, image: Mapping[str, Any]) -> Spacing:
-    """Voxel size of level 0; raises InputError where axes or units are not those of a volume.
+def read_spacing(path: Location, image: Mapping[str, Any]) -> Spacing:
+    """Voxel size of level 0; raises InputError where there is none, or other axes or units.
 
     Time and channel axes may precede z, y and x. An axis without a unit is taken to be in um.
     """
     try:
         names = [axis["name"] for axis in image["axes"]]
         units = {axis.get("unit", "micrometer") for axis in image["axes"][-3:]}
-        steps = image["datasets"][0]["coordinateTransformations"]
-        steps = [*steps, *image.get("coordinateTransformations", ())]  # the latter for all levels
+        largest = image["datasets"][0]
+        steps = [
+            step for of in (largest, image) for step in of.get("coordinateTransformations", ())
+        ]
         scales = [step["scale"] for step in steps if step["type"] == "scale"]
+        if not scales:
+            raise InputError(
+                f"{path} does not say its voxel size, and every length, area and volume depends on "
+                f"it; convert {path}/{largest['path']} with --spacing 0.65um to a new volume"
+            )
         z, y, x = [math.prod(factors) for factors in zip(*scales, strict=True)][-3:]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        size = (float(z), float(y), float(x))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: its multiscales metadata is damaged ({error!r})") from error
     if names[-3:] != ["z", "y", "x"] or not {*names[:-3]} <= {"t", "c"} or len(units) != 1:
         raise InputError(
             f"{path} has the axes {', '.join(map(str, names))}; a volume has z, y, x in one unit"
         )
-    return Spacing.of((z, y, x), str(units.pop()))
+    try:
+        return Spacing.of(size, str(units.pop()))
+    except UsageError as error:
+        raise InputError(f"{path}: {error}") from error

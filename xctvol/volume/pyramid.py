@@ -4,23 +4,31 @@ Two voxels along each axis become one. Where an axis has an odd number of voxels
 taken twice; an axis of one voxel stays as it is.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Halve", "halve_grey", "halve_labels"]
+__all__ = ["Halve", "halve_grey", "halve_labels", "halved_shape"]
 
-Halve = Callable[[NDArray[Any]], NDArray[Any]]
+
+class Halve(Protocol):
+    """Fills `out`, or a new array, with half of a volume, and returns it."""
+
+    def __call__(
+        self, volume: NDArray[Any], /, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]: ...
+
 
 _BAND = 64  # rows
-_MAX_NIBBLE_LABEL = 15  # 16 labels of 4-bit counts fill a uint64
+_CELLS = 1 << 16  # whose labels are counted at once
 
 
-def halve_grey(grey: NDArray[Any]) -> NDArray[Any]:
+def halve_grey(grey: NDArray[Any], /, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Means of 2 x 2 x 2 voxels; of integers exact, halves rounded up."""
-    out = np.empty(_halved(grey.shape), grey.dtype)
+    out = np.empty(halved_shape(grey.shape), grey.dtype) if out is None else out
     wide = _sum_type(grey.dtype)
     with np.errstate(invalid="ignore", over="ignore"):  # a mean of infinities is not finite
         for z, (first, second) in enumerate(_slice_pairs(grey)):
@@ -64,53 +72,52 @@ def _mean_along_y(total: NDArray[Any], out: NDArray[Any]) -> None:
     np.copyto(out, mean, casting="unsafe")
 
 
-def halve_labels(labels: NDArray[Any]) -> NDArray[Any]:
+def halve_labels(labels: NDArray[Any], /, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """The most frequent label of 2 x 2 x 2 voxels; of equally frequent ones the smallest."""
-    out = np.empty(_halved(labels.shape), labels.dtype)
-    few = _present(labels)
+    out = np.empty(halved_shape(labels.shape), labels.dtype) if out is None else out
     for z, (first, second) in enumerate(_slice_pairs(labels)):
-        if few is None:
-            out[z] = _mode_by_sort(first, second)
-        else:
-            out[z] = _mode_by_counts(first, second, few)
+        _modes_of_cells(_even(first), _even(second), out[z])
     return out
 
 
-def _present(labels: NDArray[Any]) -> NDArray[Any] | None:
-    """The labels that occur, where they are few and small enough to be counted side by side."""
-    if labels.dtype != np.uint8:
-        return None
-    present = np.flatnonzero(np.bincount(labels.reshape(-1), minlength=1))
-    return present if present[-1] <= _MAX_NIBBLE_LABEL else None
+def _modes_of_cells(first: NDArray[Any], second: NDArray[Any], out: NDArray[Any]) -> None:
+    """Modes of the cells of two planes: most cells hold one label, only the rest is counted."""
+    width = first.shape[1]
+    mixed = np.empty(out.shape, bool)
+    for rows, halved in _bands(len(first)):
+        _find_mixed(first[rows], second[rows], mixed[halved])
+        out[halved] = first[rows][::2, ::2]
+    places = np.flatnonzero(mixed)
+    for some in (places[n : n + _CELLS] for n in range(0, len(places), _CELLS)):
+        corner = 2 * some + width * (some // out.shape[1])
+        corners = [corner, corner + 1, corner + width, corner + width + 1]
+        out.reshape(-1)[some] = _modes([p.reshape(-1)[c] for p in (first, second) for c in corners])
 
 
-def _mode_by_counts(
-    first: NDArray[Any], second: NDArray[Any], present: NDArray[Any]
-) -> NDArray[np.uint8]:
-    """Counts of all labels side by side in one integer, four bits each."""
-    ones = np.uint64(1) << (np.uint64(4) * np.arange(_MAX_NIBBLE_LABEL + 1, dtype=np.uint64))
-    counts = ones[first] + ones[second]
-    counts = _add_pairs(_add_pairs(counts, 0), 1)
-    mode = np.zeros(counts.shape, np.uint8)
-    most = np.zeros(counts.shape, np.uint8)
-    for label in present:
-        count = ((counts >> np.uint64(4 * label)) & np.uint64(15)).astype(np.uint8)
-        mode[count > most] = label
-        np.maximum(most, count, out=most)
+def _find_mixed(first: NDArray[Any], second: NDArray[Any], out: NDArray[np.bool_]) -> None:
+    """Which cells hold more than one label."""
+    one, *others = first[::2], first[1::2], second[::2], second[1::2]
+    differ = (one ^ others[0]) | (one ^ others[1]) | (one ^ others[2])
+    along_x = differ.astype(bool)  # faster to stride over than numbers are
+    np.logical_or(along_x[:, ::2], along_x[:, 1::2], out=out)
+    out |= one[:, ::2] != one[:, 1::2]
+
+
+def _modes(values: list[NDArray[Any]]) -> NDArray[Any]:
+    """Of each place the most frequent of its values; of equally frequent ones the smallest."""
+    counts = np.ones((len(values), len(values[0])), np.uint8)
+    for one, other in combinations(range(len(values)), 2):
+        equal = values[one] == values[other]
+        counts[one] += equal
+        counts[other] += equal
+    mode, most = values[0], counts[0]
+    for value, count in zip(values[1:], counts[1:], strict=True):
+        better = (count > most) | ((count == most) & (value < mode))
+        mode, most = np.where(better, value, mode), np.where(better, count, most)
     return mode
 
 
-def _mode_by_sort(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-    """Any number of labels: of eight sorted values, the start of the longest run."""
-    corners = [c for plane in (first, second) for row in _pairs(plane, 0) for c in _pairs(row, 1)]
-    values = np.sort(np.stack(corners), axis=0)
-    counts = np.stack([(values == value).sum(axis=0, dtype=np.uint8) for value in values])
-    longest = counts.argmax(axis=0)
-    mode: NDArray[Any] = np.take_along_axis(values, longest[None], axis=0)[0]
-    return mode
-
-
-def _halved(shape: tuple[int, ...]) -> tuple[int, ...]:
+def halved_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(-(-n // 2) for n in shape)
 
 
@@ -129,9 +136,12 @@ def _pairs(plane: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any]]:
     return even, odd
 
 
-def _add_pairs(plane: NDArray[Any], axis: int) -> NDArray[Any]:
-    even, odd = _pairs(plane, axis)
-    return even + odd
+def _even(plane: NDArray[Any]) -> NDArray[Any]:
+    """C-contiguous, with an even number of rows and columns: the last is repeated if need be."""
+    height, width = plane.shape
+    if height % 2 or width % 2:
+        return np.pad(plane, ((0, height % 2), (0, width % 2)), mode="edge")
+    return np.ascontiguousarray(plane)
 
 
 def _sum_type(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -14,13 +13,15 @@ from xctvol.errors import InputError, PlanError
 from xctvol.files import remove_tree
 from xctvol.grid import Box, Index3
 from xctvol.journal import Recipe
+from xctvol.locations import Location, located
 from xctvol.units import Spacing
 from xctvol.volume import metadata
 from xctvol.volume.array import Array, ShardedArray, open_array
+from xctvol.volume.buffers import reused
 from xctvol.volume.checksums import Checksums
 from xctvol.volume.codecs import Codec
 from xctvol.volume.layout import Layout, layout_of
-from xctvol.volume.pyramid import Halve
+from xctvol.volume.pyramid import Halve, halved_shape
 from xctvol.volume.threads import in_threads
 from xctvol.volume.window import Window
 
@@ -40,7 +41,7 @@ class Volume:
     stored as uint8; `source_dtype` is the type the scan had. `own` is what this package recorded.
     """
 
-    path: Path
+    path: Location
     levels: tuple[Array, ...]
     spacing: Spacing
     own: Mapping[str, Any]
@@ -62,11 +63,20 @@ class Volume:
     def histogram(self) -> tuple[int, ...] | None:
         """Voxels of each stored value 0..255, where the window was found by counting them."""
         counts = self.own.get("histogram")
-        return None if counts is None else tuple(int(count) for count in counts)
+        try:
+            return None if counts is None else tuple(int(count) for count in counts)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"{self.path}: its histogram is damaged ({error!r})") from error
 
     @property
     def source_dtype(self) -> np.dtype[Any]:
-        return np.dtype(str(self.own.get("source_dtype", self.dtype.name)))
+        name = self.own.get("source_dtype", self.dtype.name)
+        try:
+            return np.dtype(str(name))
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.path} does not say what its scan held: {name!r:.40}"
+            ) from error
 
     @property
     def recipe(self) -> Recipe | None:
@@ -94,9 +104,9 @@ class Volume:
         return to_xarray(self.levels[level], self.levels[0].shape, self.spacing, self.path.stem)
 
 
-def open_volume(path: str | Path) -> Volume:
+def open_volume(path: str | Location) -> Volume:
     """Open an OME-Zarr; raises InputError where there is none, or it is unfinished or damaged."""
-    path = Path(path)
+    path = located(path)
     ome, own = metadata.read_attributes(path)
     try:
         image = ome["multiscales"][0]
@@ -113,7 +123,7 @@ def open_volume(path: str | Path) -> Volume:
 class Image:
     """An image that is being written: slab by slab, every slab with its part of the pyramid."""
 
-    path: Path
+    path: Location
     shape: Index3
     dtype: np.dtype[Any]
     codec: Codec
@@ -142,15 +152,32 @@ class Image:
 
         Returns the checksums of the shards that are stored, by key, for each level.
         """
-        return [self.levels[0].write(z0, slab), *self.write_coarser(z0, slab, halve)]
+        return self.write_levels(z0, self.halvings(slab, halve))
 
-    def write_coarser(self, z0: int, slab: NDArray[Any], halve: Halve) -> list[dict[str, str]]:
-        """Write what the slab that begins at slice `z0` becomes at every level but the finest."""
-        checksums = []
-        for number, level in enumerate(self.levels[1:], start=1):
-            slab = halved_in_threads(slab, halve)
-            checksums.append(level.write(z0 >> number, slab))
-        return checksums
+    def halvings(self, slab: NDArray[Any], halve: Halve) -> list[NDArray[Any]]:
+        """A slab and what it becomes at every coarser level."""
+        slabs = [slab]
+        for _ in self.levels[1:]:
+            slabs.append(halved_in_threads(slabs[-1], halve))
+        return slabs
+
+    def write_levels(
+        self, z0: int, slabs: Sequence[NDArray[Any]], first: int = 0
+    ) -> list[dict[str, str]]:
+        """Write one slab, which begins at slice `z0`, at the levels from `first`.
+
+        The shards of all levels are written side by side: one waits for the disk while others are
+        encoded. Returns their checksums like `write`.
+        """
+        levels = range(first, first + len(slabs))
+        parts = [
+            (level, shard, voxels)
+            for level, slab in zip(levels, slabs, strict=True)
+            for shard, voxels in self.levels[level].slab_shards(z0 >> level, slab)
+        ]
+        written = in_threads(lambda part: self.levels[part[0]].write_shard(*part[1:]), parts)
+        stored = [(part[0], part[1].key, crc) for part, crc in zip(parts, written, strict=True)]
+        return [{key: crc for n, key, crc in stored if n == level and crc} for level in levels]
 
     def finish(
         self,
@@ -170,21 +197,23 @@ class Image:
 def halved_in_threads(slab: NDArray[Any], halve: Halve) -> NDArray[Any]:
     """Half of a slab, made of pairs of slices side by side: any number of threads gives the same.
 
-    That also bounds what halving holds meanwhile, whatever the depth of the slab.
+    That also bounds what halving holds meanwhile, whatever the depth of the slab. The memory is
+    that of the last slab of this shape in this thread.
     """
-    pairs = [slab[z : z + 2] for z in range(0, len(slab), 2)]
-    return np.concatenate(in_threads(halve, pairs))
+    out = reused(f"half of {slab.shape}", halved_shape(slab.shape), slab.dtype)
+    in_threads(lambda z: halve(slab[2 * z : 2 * z + 2], out=out[z : z + 1]), range(len(out)))
+    return out
 
 
 @dataclass(frozen=True)
 class ImageProduct(Generic[T]):
     """An image group as the product of a plan; finished once its group metadata is there."""
 
-    path: Path
-    opener: Callable[[Path], T]
+    path: Location
+    opener: Callable[[Location], T]
 
     @property
-    def work(self) -> Path:
+    def work(self) -> Location:
         return self.path / ".xctvol"
 
     def made_by(self) -> Recipe | None:
@@ -211,5 +240,5 @@ class ImageProduct(Generic[T]):
         remove_tree(self.path)
 
     @property
-    def _mark(self) -> Path:
+    def _mark(self) -> Location:
         return self.path / "zarr.json"

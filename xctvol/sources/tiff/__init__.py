@@ -8,7 +8,8 @@ from xctvol.sources.tiff.reading import (
     open_pages,
     read_any,
     read_header,
+    read_palette,
     read_slice,
 )
 
-__all__ = ["PagedTiff", "open_pages", "read_any", "read_header", "read_slice"]
+__all__ = ["PagedTiff", "open_pages", "read_any", "read_header", "read_palette", "read_slice"]

@@ -141,6 +141,14 @@ def read_any(path: Path) -> Pixels:
         return out
 
 
+def read_palette(path: Path) -> Pixels | None:
+    """The stored numbers (y, x) of a single image with a palette; None for any other."""
+    with opened(path) as tiff, named(path):
+        page = tiff.pages.first
+        check_whole(path, page)
+        return decode(tiff, page) if page.photometric == _PALETTE else None
+
+
 def _colors(path: Path, page: TiffPage, pixels: Pixels) -> Pixels:
     if page.planarconfig != 1:
         pixels = np.moveaxis(pixels, 0, -1)

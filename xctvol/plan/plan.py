@@ -1,128 +1,36 @@
-"""Plans: what a verb will read, write and hold in memory, known before anything is touched.
+"""Plans and their parts: checked before they start, carried out, continued, concluded once."""
 
-A heavy verb returns a `Plan`. Its stages are lists of blocks with one task; an executor runs the
-task on every block that the journal does not know yet, and the plan's conclusion marks the
-product finished, last of all. `Serial` is the reference executor: any other gives equal bytes.
-"""
-
-import contextvars
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from xctvol.errors import InputError, PlanError, UsageError
+from xctvol.errors import InputError, PartialError, PlanError, UsageError, XctvolError
 from xctvol.files import read_json, remove_partials, remove_tree, write_json
+from xctvol.formats import refuse_newer, stamp
 from xctvol.grid import Block
-from xctvol.journal import Journal, Recipe
-from xctvol.resources import available_memory, free_disk
+from xctvol.journal import Recipe
+from xctvol.locations import Location
+from xctvol.plan.serial import Serial
+from xctvol.plan.stage import Executor, Listener, Progress, Stage
+from xctvol.resources import free_disk
 from xctvol.units import format_bytes
 
-__all__ = [
-    "Executor",
-    "Listener",
-    "Part",
-    "Plan",
-    "Product",
-    "Progress",
-    "Run",
-    "Serial",
-    "Stage",
-    "Task",
-    "report",
-    "reporting",
-]
+__all__ = ["Part", "Plan", "Product", "read_recipe"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-Unit = Literal["slices", "blocks", "epochs"]
 
-
-class Task(Protocol):
-    """A frozen dataclass of paths and numbers: picklable, comparable, printable.
-
-    Called with a block it does the block's work, completely and repeatably, and returns a small
-    JSON value for the journal.
-    """
-
-    def __call__(self, block: Block, /) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One task over many blocks. `conclude` runs once all of them are done."""
-
-    name: str
-    task: Task
-    blocks: "Blocks"
-    journal: Journal
-    unit: Unit = "slices"
-    conclude: Callable[[], None] | None = None
-
-    def pending(self) -> list[Block]:
-        done = self.journal.done()
-        return [block for block in self.blocks if block.index not in done]
-
-    def units(self, block: Block) -> int:
-        """What a block counts for in progress: its slices or epochs, or one block."""
-        return 1 if self.unit == "blocks" else block.write.shape[0]
-
-    @property
-    def total(self) -> int:
-        return sum(self.units(block) for block in self.blocks)
-
-
-class Blocks(Protocol):
-    """A grid, or a sequence of blocks."""
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[Block]: ...
-
-
-@dataclass(frozen=True)
-class Progress:
-    """`done` units of block `block` of a stage are done; `note` is for people (loss, rate)."""
-
-    stage: Stage
-    block: int
-    done: int
-    note: str = ""
-
-
-Listener = Callable[[Progress], None]
-
-
-class Run(Protocol):
-    """Runs a stage's task on blocks; raises what the first failing block raised."""
-
-    def __call__(self, stage: Stage, blocks: Sequence[Block], listen: Listener, /) -> None: ...
-
-
-class Executor(Protocol):
-    """Runs a stage's task on blocks. Tasks get paths, never arrays; results are tiny."""
-
-    @property
-    def workers(self) -> int: ...
-
-    @property
-    def memory(self) -> int | None:
-        """Bytes all workers together may hold; None where it cannot be known from here."""
-        ...
-
-    def session(self) -> AbstractContextManager[Run]:
-        """What runs blocks while it is entered; workers may be kept from stage to stage."""
-        ...
+_RECIPE = "recipe.json"
 
 
 class Product(Protocol[T_co]):
     """What a plan makes, on disk."""
 
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Location: ...
 
     @property
-    def work(self) -> Path:
+    def work(self) -> Location:
         """Folder for journals while the product is unfinished; removed in the end."""
         ...
 
@@ -140,75 +48,20 @@ class Product(Protocol[T_co]):
         ...
 
 
-_reporter: contextvars.ContextVar[Callable[[int, str], None] | None] = contextvars.ContextVar(
-    "reporter", default=None
-)
-
-
-def report(done: int, note: str = "") -> None:
-    """Called by a task: so many units of its block are done."""
-    reporter = _reporter.get()
-    if reporter is not None:
-        reporter(done, note)
-
-
-@contextmanager
-def reporting(reporter: Callable[[int, str], None]) -> Iterator[None]:
-    """While active, `report` in this thread goes to `reporter`."""
-    token = _reporter.set(reporter)
-    try:
-        yield
-    finally:
-        _reporter.reset(token)
-
-
-def run_block(task: Task, journal: Journal, block: Block) -> None:
-    """Do one block and note it; a block that another writer has finished is not done again."""
-    if not journal.is_done(block.index):
-        journal.record(block.index, task(block))
-
-
-@dataclass(frozen=True)
-class Serial:
-    """One block after the other in this process: the reference all executors must equal."""
-
-    memory_limit: int | None = None
-
-    @property
-    def workers(self) -> int:
-        return 1
-
-    @property
-    def memory(self) -> int | None:
-        return available_memory() if self.memory_limit is None else self.memory_limit
-
-    def session(self) -> AbstractContextManager[Run]:
-        return nullcontext(_run_in_turn)
-
-
-def _run_in_turn(stage: Stage, blocks: Sequence[Block], listen: Listener) -> None:
-    for block in blocks:
-        with reporting(_to_listener(stage, block, listen)):
-            run_block(stage.task, stage.journal, block)
-        listen(Progress(stage, block.index, stage.units(block)))
-
-
-def _to_listener(stage: Stage, block: Block, listen: Listener) -> Callable[[int, str], None]:
-    def reporter(done: int, note: str) -> None:
-        listen(Progress(stage, block.index, done, note))
-
-    return reporter
-
-
 def _silent(_: Progress) -> None:
     return
+
+
+def _every(_: Block) -> bool:
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Generic[T]):
     """Everything known about a run before it starts; `run` carries it out, or continues it.
 
-    `peak_memory` is bytes a worker; `reads` and `writes` are bytes on disk, at most.
+    `peak_memory` is bytes a worker, all its slots together; `reads` and `writes` are bytes on disk,
+    at most.
     """
 
     recipe: Recipe
@@ -250,16 +103,46 @@ class Plan(Generic[T]):
         Safe to call again after any interruption; when all is done it only opens the product.
         Raises PlanError before anything is written, PartialError when it had to stop half-way.
         """
-        executor = executor or Serial()
-        if not self.finished():
+        if not self.finished() and not self._carry_out(executor or Serial(), listen, _every):
+            raise PartialError(
+                f"{self.product.path}: blocks that were done are there no longer, another run has "
+                "removed them; run the same command again"
+            )
+        return self._close()
+
+    def _carry_out(
+        self, executor: Executor, listen: Listener, mine: Callable[[Block], bool]
+    ) -> bool:
+        """Do the blocks that are `mine`, and conclude; False where others still have to be done.
+
+        Another run of the same plan may be at work on the same product. It writes the same bytes,
+        and when it finishes first it takes the journal away: then there is nothing left to do.
+        """
+        try:
             self._start(executor)
-            with executor.session() as run:
+            with executor.session(max(stage.slots for stage in self.stages)) as run:
                 for stage in self.stages:
-                    run(stage, stage.pending(), listen)
+                    todo = stage.pending()
+                    if self.finished():  # without a journal, all seems to be left
+                        return True
+                    run(stage, [block for block in todo if mine(block)], listen)
+                    left = stage.pending()
+                    if left or self.finished():
+                        return self.finished()
                     if stage.conclude is not None:
                         stage.conclude()
-        self._finish()
-        return self.product.open()
+            self.conclude()
+        except (XctvolError, OSError):
+            if not self._overtaken():
+                raise
+        return True
+
+    def _overtaken(self) -> bool:
+        """Whether another run has finished the product, as far as can still be seen."""
+        try:
+            return self.finished()
+        except (XctvolError, OSError):
+            return False
 
     def _start(self, executor: Executor) -> None:
         self.check(executor)
@@ -267,17 +150,22 @@ class Plan(Generic[T]):
             self.product.remove()
         recipe_file = self.product.work / _RECIPE
         if not recipe_file.exists():
-            write_json(recipe_file, self.recipe.to_json())
+            write_json(recipe_file, {"journal": stamp("journal"), **self.recipe.to_json()})
 
-    def _finish(self) -> None:
-        if not self.finished() or self.replacing:
-            self.conclude()
+    def _close(self) -> T:
+        """Open the finished product, and nothing else is left."""
         remove_tree(self.product.work)
         remove_partials(self.product.path)
+        return self.product.open()
 
     def _unfinished(self) -> Recipe | None:
         path = self.product.work / _RECIPE
-        return Recipe.from_json(read_json(path)) if path.exists() else None
+        if not path.exists():
+            return None
+        record = read_json(path)
+        journal = record.get("journal") if isinstance(record, dict) else None
+        refuse_newer("journal", f"what is unfinished at {self.product.path}", journal)
+        return read_recipe(path, record)
 
     def _check_existing(self) -> None:
         if self.replacing:
@@ -351,28 +239,17 @@ class Part(Generic[T]):
 
     def run(self, executor: Executor | None = None, listen: Listener = _silent) -> T | None:
         """Do this part's blocks; the product where all parts are done, else None."""
-        plan, executor = self.plan, executor or Serial()
-        if plan.finished():
-            return plan.product.open()
-        plan._start(executor)  # noqa: SLF001 - a part is a plan's other way to run
-        with executor.session() as run:
-            for stage in plan.stages:
-                mine = [b for b in stage.pending() if b.index % self.count == self.number - 1]
-                run(stage, mine, listen)
-                if plan.finished():  # another part was last, and has removed the journal
-                    break
-                if stage.pending():
-                    return None
-                if stage.conclude is not None:
-                    stage.conclude()
-        plan._finish()  # noqa: SLF001
-        return plan.product.open()
+        plan = self.plan
+        carry_out, close = plan._carry_out, plan._close  # noqa: SLF001 - another way to run a plan
+        if not plan.finished() and not carry_out(executor or Serial(), listen, self._has):
+            return None
+        return close()
+
+    def _has(self, block: Block) -> bool:
+        return block.index % self.count == self.number - 1
 
 
-_RECIPE = "recipe.json"
-
-
-def read_recipe(path: Path, value: Any) -> Recipe:
+def read_recipe(path: Location, value: Any) -> Recipe:
     """The recipe recorded in the product at `path`; raises InputError naming it."""
     try:
         return Recipe.from_json(value)
