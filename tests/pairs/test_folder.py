@@ -104,6 +104,18 @@ def soft_edges(folder, image, mask):
     write(folder, "a", image, mask)
 
 
+def jpeg_mask(folder, image, mask):
+    write(folder, "a", image, mask)
+    write(folder, "b", image, None)
+    Image.fromarray(mask).save(folder / "masks" / "b.jpg")
+
+
+def jpeg_image(folder, image, mask):
+    write(folder, "a", image, mask)
+    write(folder, "b", None, mask)
+    Image.fromarray(image).save(folder / "images" / "b.jpg")
+
+
 def overlay(folder, image, mask):
     write(folder, "a", np.dstack([image, image, image + 1]), mask)
 
@@ -128,9 +140,11 @@ def truncated(folder, image, mask):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (wrong_size, r"masks.a\.tif has 3 x 3 pixels but .*images.a\.tif has 4 x 3"),
+        (wrong_size, r"masks.a\.tif has 3 x 3 pixels but its image has 4 x 3"),
         (no_mask, r"no mask for b\.tif"),
-        (no_image, r"no image for b\.tif"),
+        (no_image, r"no image for b\.tif;"),
+        (jpeg_mask, r"masks: no mask for b\.tif; .*; b\.jpg cannot be used: export PNG or TIFF"),
+        (jpeg_image, r"masks: no image for b\.tif; .*; b\.jpg cannot be used: export PNG or TIFF"),
         (twice, r"a\.png and a\.tif have one name"),
         (empty, r"images holds no TIFF or PNG file, only \.jpg"),
         (soft_edges, r"masks.a\.tif: 1 value belongs to no material .*: 7 \(1\)"),
@@ -154,7 +168,7 @@ def test_sandstone_is_decoded_exactly():
     pair = pairs[0]
     annotated = pair.read(SANDSTONE)
     colors = np.array([m.mask[0] for m in SANDSTONE], np.uint8)
-    assert np.array_equal(colors[annotated.indices], np.asarray(Image.open(pair.mask)))
+    assert np.array_equal(colors[annotated.indices], np.asarray(Image.open(pair.files[1])))
     assert np.array_equal(annotated.image, tifffile.imread(pair.image))
 
 
@@ -187,3 +201,41 @@ def test_a_hand_drawn_leaf_is_read_right(tmp_path):
     truth = np.asarray(Image.open(tmp_path / "masks" / "leaf.png"))
     assert facts.size == truth.shape == (1352, 2464)
     assert facts.pixels == tuple(int((truth == v).sum()) for v in values)
+
+
+def test_scans_by_the_last_number_of_the_names(tmp_path, image, mask):
+    for name in ("leaf2_s10", "leaf10_s1", "leaf2_s9", "other"):
+        write(tmp_path, name, image, mask)
+    pairs = open_pairs(tmp_path, TWO)
+    assert pairs.scans == ("leaf2_s", "leaf10_s", "other")
+    assert [(pair.name, pair.scan) for pair in pairs][:2] == [
+        ("leaf2_s9", "leaf2_s"), ("leaf2_s10", "leaf2_s"),
+    ]  # fmt: skip  # one row of pairs
+
+
+def test_names_that_are_numbers_are_of_the_folder_s_scan(tmp_path, image, mask):
+    for name in ("1", "22"):
+        write(tmp_path / "leaf", name, image, mask)
+    assert open_pairs(tmp_path / "leaf", TWO).scans == ("leaf",)
+
+
+@needs_data
+def test_real_scans_in_folders_of_their_own(tmp_path):
+    """Four scans of other sizes, and masks whose names say more than those of their images."""
+    groups = {"A": (1, 300), "B": (103, 738), "C": (394, 622), "D": (1501, 1503)}
+    for scan, numbers in groups.items():
+        for number in numbers:
+            for kind, suffix in (("images", ""), ("masks", "_label")):
+                (tmp_path / scan / kind).mkdir(parents=True, exist_ok=True)
+                source = DATA / "nmc_nanoct" / kind / f"{number}{suffix}.tif"
+                (tmp_path / scan / kind / f"{number}.tif").symlink_to(source)
+    three = Materials.from_json([{"name": str(v), "mask": v} for v in range(3)])
+    pairs = open_pairs(tmp_path, three)
+    assert pairs.scans == ("A", "B", "C", "D")
+    assert [pair.name for pair in pairs][:3] == ["A/1", "A/300", "B/103"]
+    for pair, fact in zip(pairs, pairs.check(), strict=True):
+        truth = tifffile.imread(pair.files[1])
+        assert fact.dtype == "float32"
+        assert fact.pixels == tuple(np.bincount(truth.ravel(), minlength=3))
+    with pytest.raises(InputError, match=r"no mask for 1\.tif"):
+        open_pairs(DATA / "nmc_nanoct", three)

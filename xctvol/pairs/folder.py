@@ -1,5 +1,6 @@
-"""A folder of pairs: images/ and masks/, with the same file names but for the suffix."""
+"""A folder of pairs: images/ and their annotation, or a folder of that kind for each scan."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,17 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xctvol.annotations import IGNORE, Annotation, images_in, open_layers
 from xctvol.errors import InputError
 from xctvol.files import sha256
 from xctvol.materials import Materials
-from xctvol.pairs.masks import IGNORE, decode_mask
 from xctvol.sources.images import read_image
 from xctvol.sources.order import natural_key
 
 __all__ = ["Annotated", "Facts", "Pair", "Pairs", "open_pairs"]
 
-_SUFFIXES = {".tif", ".tiff", ".png"}
-_SHOWN = 5  # names in a message
+_NUMBER = re.compile(r"[^0-9A-Za-z]*[0-9]+[^0-9]*$")
 
 
 @dataclass(frozen=True)
@@ -40,37 +40,47 @@ class Facts:
 
 @dataclass(frozen=True)
 class Pair:
-    """One annotated slice."""
+    """One annotated slice; of `layers`, later ones lie over earlier ones."""
 
     name: str
+    scan: str
     image: Path
-    mask: Path
+    layers: tuple[Annotation, ...]
 
     def read(self, materials: Materials) -> Annotated:
-        """Read both files; raises InputError naming the file where they do not fit."""
+        """Read all files; raises InputError naming the file where they do not fit."""
         image = _grey_image(self.image)
-        mask = read_image(self.mask)
-        if mask.shape[:2] != image.shape:
-            raise InputError(
-                f"{self.mask} has {_size(mask)} pixels but {self.image} has {_size(image)}; "
-                "a mask needs the size of its image"
-            )
-        try:
-            return Annotated(image, decode_mask(mask, materials))
-        except InputError as error:
-            raise InputError(f"{self.mask}: {error}") from None
+        size = (image.shape[0], image.shape[1])
+        indices = np.full(size, IGNORE, np.uint8)
+        for layer in self.layers:
+            shown = layer.read(size, materials)
+            np.copyto(indices, shown, where=shown != IGNORE)
+        return Annotated(image, indices)
 
     def check(self, materials: Materials) -> Facts:
-        """Read both files and keep only what is known of them."""
+        """Read all files and keep only what is known of them.
+
+        Raises InputError where nothing is annotated: such a slice could neither train nor score.
+        """
         annotated = self.read(materials)
         y, x = annotated.image.shape
         counts = np.bincount(annotated.indices.ravel(), minlength=IGNORE + 1)
         pixels = tuple(int(count) for count in counts[: len(materials)])
+        if not any(pixels):
+            raise InputError(
+                f"{self.image}: nothing in {', '.join(str(file) for file in self.files[1:])} shows "
+                "a material on it; annotate it, or take it out of images/"
+            )
         return Facts((y, x), annotated.image.dtype.name, pixels)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The image first."""
+        return (self.image, *(file for layer in self.layers for file in layer.files))
+
     def identity(self) -> list[str]:
-        """Name and digests of both files, for recipes: survives copying, not editing."""
-        return [self.name, sha256(self.image), sha256(self.mask)]
+        """Names and digests of all files, for recipes: survives copying, not editing."""
+        return [self.name, self.scan, *map(sha256, self.files)]
 
 
 @dataclass(frozen=True)
@@ -99,8 +109,13 @@ class Pairs(Sequence[Pair]):
         return [pair.identity() for pair in self.table]
 
     @property
+    def scans(self) -> tuple[str, ...]:
+        """Names of the scans that the slices are of, in order of their first slices."""
+        return tuple(dict.fromkeys(pair.scan for pair in self.table))
+
+    @property
     def disk_bytes(self) -> int:
-        return sum(p.stat().st_size for pair in self.table for p in (pair.image, pair.mask))
+        return sum(p.stat().st_size for p in {file for pair in self.table for file in pair.files})
 
     def __getitem__(self, index: Any) -> Any:
         return self.table[index]
@@ -113,47 +128,33 @@ class Pairs(Sequence[Pair]):
 
 
 def open_pairs(folder: str | Path, materials: Materials | str | Path) -> Pairs:
-    """The pairs in `folder`: images/NAME and masks/NAME, TIFF or PNG; no pixel is read.
+    """The pairs in `folder`; no pixel is read.
 
-    Raises InputError for a missing folder, an image without mask or a mask without image, and
-    two files of one name.
+    images/NAME is annotated by masks/NAME, or as layers.toml says (`annotations.layers`). Where
+    `folder` holds folders of scans instead, each with images/, pairs are named SCAN/NAME. Slices of
+    one folder are of one scan if their names differ in the last number only. Raises InputError for
+    a missing folder, an image without mask or a mask without image, and two files of one name.
     """
     folder = Path(folder)
     if not isinstance(materials, Materials):
         materials = Materials.read(materials)
-    images, masks = _by_name(folder / "images"), _by_name(folder / "masks")
-    for these, others, kind in ((images, masks, "mask"), (masks, images, "image")):
-        alone = sorted(these.keys() - others.keys(), key=natural_key)
-        if alone:
-            raise InputError(
-                f"{folder}: no {kind} for {_some([these[name].name for name in alone])}; files "
-                "in images/ and masks/ need the same names, up to the suffix"
-            )
-    names = sorted(images, key=natural_key)
-    return Pairs(folder, materials, tuple(Pair(n, images[n], masks[n]) for n in names))
+    scans = sorted((p.parent for p in folder.glob("*/images")), key=lambda p: natural_key(p.name))
+    if (folder / "images").exists() or not scans:
+        return Pairs(folder, materials, tuple(_pairs(folder, folder)))
+    return Pairs(folder, materials, tuple(pair for scan in scans for pair in _pairs(scan, folder)))
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise InputError(
-            f"{folder} does not exist; a folder of pairs holds images/ and masks/ with files of "
-            "the same names"
+def _pairs(scan: Path, root: Path) -> Iterator[Pair]:
+    images = images_in(scan / "images")
+    layers = [layer.annotations(images) for layer in open_layers(scan, root)]
+    for stem in sorted(images, key=natural_key):
+        own = scan == root
+        yield Pair(
+            name=stem if own else f"{scan.name}/{stem}",
+            scan=_NUMBER.sub("", stem) or root.name if own else scan.name,
+            image=images[stem],
+            layers=tuple(layer[stem] for layer in layers),
         )
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.suffix.lower() not in _SUFFIXES:
-            continue
-        if path.stem in files:
-            raise InputError(
-                f"{folder}: {files[path.stem].name} and {path.name} have one name; keep one of them"
-            )
-        files[path.stem] = path
-    if not files:
-        found = sorted({path.suffix for path in folder.iterdir() if path.suffix})
-        raise InputError(
-            f"{folder} holds no TIFF or PNG file" + (f", only {', '.join(found)}" if found else "")
-        )
-    return files
 
 
 def _grey_image(path: Path) -> NDArray[Any]:
@@ -167,12 +168,3 @@ def _grey_image(path: Path) -> NDArray[Any]:
             f"{path} is a colour image; a slice of a scan is grey (is it a mask, or an overlay?)"
         )
     return np.ascontiguousarray(image[..., 0])
-
-
-def _size(image: NDArray[Any]) -> str:
-    return f"{image.shape[1]} x {image.shape[0]}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

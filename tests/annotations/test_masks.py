@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from xctvol.annotations import IGNORE, decode_mask
 from xctvol.errors import InputError
 from xctvol.materials import Materials
-from xctvol.pairs import IGNORE, decode_mask
 
 LEAF = Materials.from_json(
     [
