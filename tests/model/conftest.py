@@ -1,5 +1,7 @@
 """Model files with random weights, and a factory that tests can name."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -19,9 +21,12 @@ MATERIALS = Materials.from_json(
 )
 
 
-def _randomize(body):
+GREY = GreyScale("uint8", Window(0.0, 255.0), 0.5, 0.25)
+
+
+def _randomize(body, seed):
     """Weights of trained size and statistics that matter, which fresh networks do not have."""
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     for layer in body.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.running_mean.normal_(0, 0.2)
@@ -30,29 +35,27 @@ def _randomize(body):
             torch.nn.init.normal_(layer.bias, 0, 0.2)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Small arrays: two threads that wait for each other would be slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _save(
+    folder, architecture="unet", name="model", materials=MATERIALS, seed=0, grey=GREY, **card
+):
+    torch.manual_seed(seed)
+    body = build(architecture, len(materials)).body
+    _randomize(body, seed + 1)
+    path = folder / f"{name}.safetensors"
+    save_model(path, Card(architecture, materials, grey, **card), body.state_dict())
+    return open_model(path)
 
 
 @pytest.fixture
 def save(tmp_path):
     """Writes a model of an architecture, with random weights."""
+    return partial(_save, tmp_path)
 
-    def make(architecture="unet", name="model", materials=MATERIALS, **card):
-        torch.manual_seed(0)
-        body = build(architecture, len(materials)).body
-        _randomize(body)
-        grey = GreyScale("uint8", Window(0.0, 255.0), 0.5, 0.25)
-        path = tmp_path / f"{name}.safetensors"
-        save_model(path, Card(architecture, materials, grey, **card), body.state_dict())
-        return open_model(path)
 
-    return make
+@pytest.fixture(scope="session")
+def fcn_resnet50(tmp_path_factory):
+    """A model as `save` writes it; a large file, which all tests that only read it share."""
+    return _save(tmp_path_factory.mktemp("fcn"), "fcn_resnet50")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from xctvol.errors import InputError
 from xctvol.journal import Recipe
 from xctvol.materials import Materials
-from xctvol.model.card import Card, GreyScale, Losses, Training
+from xctvol.model.card import Card, GreyScale, Losses, Recalibration, Training
 from xctvol.model.file import open_model, read_card, read_recipe, save_model
 from xctvol.volume.window import Window
 
@@ -31,13 +31,15 @@ CARD = Card(
     grey=GreyScale("uint16", Window(100.0, 5000.5), 0.3, 0.1),
     norm="batch",
     spacing_um=(2.0, 0.65, 0.65),
+    scale=0.5,
     training=TRAINING,
+    recalibration=Recalibration("leaf.zarr", 32, 0.99),
 )
 
 
 def test_cards_survive_json():
     assert Card.from_json(json.loads(json.dumps(CARD.to_json()))) == CARD
-    bare = replace(CARD, spacing_um=None, training=None)
+    bare = replace(CARD, spacing_um=None, training=None, recalibration=None)
     assert Card.from_json(json.loads(json.dumps(bare.to_json()))) == bare
 
 
@@ -107,10 +109,18 @@ def damaged(model, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "format 2, this version of xctvol knows 1; update xctvol"),
+        ({"format": 2}, r"in format 2 .* knows format 1: update xctvol"),
         ({"norm": "instance"}, "'instance' is none of running, batch"),
-        ({"decode": "magic"}, "'magic' is none of argmax"),
+        ({"decode": "magic"}, "'magic' is none of argmax, threshold"),
         ({"grey": {}}, "damaged"),
+        ({"grey": {**CARD.to_json()["grey"], "std": 0.0}}, r"deviation of 0\.0 is not above 0"),
+        ({"grey": {**CARD.to_json()["grey"], "mean": float("nan")}}, "damaged"),
+        ({"spacing_um": [float("inf"), 1, 1]}, "damaged"),
+        ({"training": {"losses": []}}, "damaged"),
+        ({"training": [1]}, "damaged"),
+        ({"scale": 0}, "a scale of 0 is not above 0"),
+        ({"scale": float("inf")}, "a scale of inf is not above 0"),
+        ({"recalibration": {"scan": "a"}}, "damaged"),
         ({"materials": []}, "no materials"),
         ({"architecture": "fcn_resnet102"}, "there is no architecture 'fcn_resnet102'"),
         (

@@ -1,12 +1,12 @@
 """Labels: an integer volume with the materials its values stand for."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from xctvol.errors import InputError
 from xctvol.files import remove_tree
 from xctvol.journal import Recipe
+from xctvol.locations import Location, located
 from xctvol.materials import Materials
 from xctvol.volume import (
     ImageProduct,
@@ -33,12 +33,12 @@ class Labels:
         return self.volume.path.name if self.scan is not None else self.volume.path.stem
 
 
-def open_labels(path: str | Path, name: str | None = None) -> Labels:
+def open_labels(path: str | Location, name: str | None = None) -> Labels:
     """The labels called `name` of a volume, its only ones, or the volume itself if it is labels.
 
     Raises InputError where there are none, or several and no name.
     """
-    path = Path(path)
+    path = located(path)
     ome, _ = read_attributes(path)
     names = label_names(path)
     if name is None and not names and "image-label" in ome:
@@ -54,7 +54,7 @@ def open_labels(path: str | Path, name: str | None = None) -> Labels:
     return _labels(path / "labels" / name, open_volume(path))
 
 
-def _labels(path: Path, scan: Volume | None) -> Labels:
+def _labels(path: Location, scan: Volume | None) -> Labels:
     volume = open_volume(path)
     if volume.dtype.kind not in "ui":
         raise InputError(f"{path} holds {volume.dtype}; labels are whole numbers")
@@ -64,7 +64,7 @@ def _labels(path: Path, scan: Volume | None) -> Labels:
     return Labels(volume, _materials_of(path, ome.get("image-label")), scan)
 
 
-def _materials_of(path: Path, entry: Any) -> Materials:
+def _materials_of(path: Location, entry: Any) -> Materials:
     """Materials from the colours and properties of labels that another program wrote."""
     try:
         colors = {int(c["label-value"]): c.get("rgba") for c in entry.get("colors", [])}
@@ -88,7 +88,7 @@ def _materials_of(path: Path, entry: Any) -> Materials:
 class LabelsProduct:
     """`labels/NAME` of a volume as the product of a plan; listed there once it is finished."""
 
-    scan: Path
+    scan: Location
     name: str
 
     def __post_init__(self) -> None:
@@ -96,11 +96,11 @@ class LabelsProduct:
             raise InputError(f"{self.name!r} cannot be the name of labels: use a plain word")
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Location:
         return self.scan / "labels" / self.name
 
     @property
-    def work(self) -> Path:
+    def work(self) -> Location:
         return self._image.work
 
     @property

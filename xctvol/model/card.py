@@ -1,22 +1,40 @@
 """The card of a model: everything but the weights that decides what it predicts."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, get_args
 
 from xctvol.errors import InputError
+from xctvol.formats import refuse_newer, stamp
 from xctvol.materials import Materials
 from xctvol.volume.window import Window
 
-__all__ = ["IDENTITY", "Affine", "Card", "Decode", "GreyScale", "Losses", "Norm", "Training"]
+__all__ = [
+    "IDENTITY",
+    "Affine",
+    "Card",
+    "Decode",
+    "GreyScale",
+    "Losses",
+    "Norm",
+    "Recalibration",
+    "Training",
+]
 
 Norm = Literal["running", "batch"]
 """Batch normalization with the stored statistics, or with those of each slice by itself."""
 
-Decode = Literal["argmax"]
-"""How logits become labels: the material with the largest one; of equal ones the first."""
+Decode = Literal["argmax", "threshold", "threshold_sum"]
+"""How logits become labels.
 
-_FORMAT = 1
+`argmax`: the material with the largest logit; of equal ones the first. `threshold`: of the
+materials whose probability (sigmoid) reaches their threshold the one that exceeds it most, by log
+odds; where there is none the pixel stays unlabelled. `threshold_sum`: the labels of all materials
+that reach their thresholds added up, modulo 256, as XCT_FCN did.
+"""
+
+_LARGEST_SCALE = 8.0
 
 
 @dataclass(frozen=True)
@@ -90,11 +108,25 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Recalibration:
+    """That the running statistics were collected anew, over how many slices of which scan.
+
+    `agreement` is the share of pixels that got the same label before and after, over slices that
+    the statistics were not collected from.
+    """
+
+    scan: str
+    slices: int
+    agreement: float
+
+
+@dataclass(frozen=True)
 class Card:
     """What a model is: `architecture` names the network, see `xctvol.model.networks.build`.
 
     `spacing_um` is that of the training scans, (z, y, x), where it is known; `scale` is the size
-    of slices as the network sees them, relative to the scan.
+    of slices as the network sees them, relative to the scan: they are resized, and the logits
+    enlarged to the size of the scan.
     """
 
     architecture: str
@@ -105,21 +137,24 @@ class Card:
     spacing_um: tuple[float, float, float] | None = None
     scale: float = 1.0
     training: Training | None = None
+    recalibration: Recalibration | None = None
 
     def with_norm(self, norm: Norm) -> "Card":
         return replace(self, norm=norm)
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "format": _FORMAT,
+            **stamp("model"),
             "architecture": self.architecture,
             "materials": self.materials.to_json(),
+            "ignore": [list(value) for value in self.materials.ignore],
             "grey": {**asdict(self.grey), "window": self.grey.window.to_json()},
             "norm": self.norm,
             "decode": self.decode,
             "spacing_um": None if self.spacing_um is None else list(self.spacing_um),
             "scale": self.scale,
             "training": None if self.training is None else asdict(self.training),
+            "recalibration": self.recalibration and asdict(self.recalibration),
         }
 
     @classmethod
@@ -127,28 +162,28 @@ class Card:
         """The card in a model file; raises InputError where it is newer or damaged."""
         if value is None:
             raise InputError("it holds weights but no card, so it is not a model of xctvol")
-        version = value.get("format") if isinstance(value, Mapping) else None
-        if isinstance(version, int) and version > _FORMAT:
-            raise InputError(
-                f"its card has format {version}, this version of xctvol knows {_FORMAT}; "
-                "update xctvol"
-            )
+        refuse_newer("model", "its card", value)
         try:
-            return cls(
+            card = cls(
                 architecture=str(value["architecture"]),
-                materials=Materials.from_json(value["materials"]),
+                materials=Materials.from_json(value["materials"], value.get("ignore") or None),
                 grey=_grey(value["grey"]),
                 norm=_one_of(Norm, value["norm"]),
                 decode=_one_of(Decode, value["decode"]),
                 spacing_um=_spacing(value["spacing_um"]),
-                scale=float(value["scale"]),
+                scale=_scale(value["scale"]),
                 training=value["training"] and Training.from_json(value["training"]),
+                recalibration=_recalibration(value.get("recalibration")),
             )
-        except (KeyError, TypeError, ValueError) as error:
+            json.dumps(card.to_json(), allow_nan=False)  # numbers that are none would show later
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"its card is damaged: {error!r}") from error
+        return card
 
 
 def _grey(value: Any) -> GreyScale:
+    if not float(value["std"]) > 0:
+        raise ValueError(f"a standard deviation of {value['std']} is not above 0")
     return GreyScale(
         dtype=str(value["dtype"]),
         window=Window.from_json(value["window"]),
@@ -162,6 +197,18 @@ def _spacing(value: Any) -> tuple[float, float, float] | None:
         return None
     z, y, x = map(float, value)
     return (z, y, x)
+
+
+def _scale(value: Any) -> float:
+    if not 0 < float(value) <= _LARGEST_SCALE:
+        raise ValueError(f"a scale of {value} is not above 0 and at most {_LARGEST_SCALE}")
+    return float(value)
+
+
+def _recalibration(value: Any) -> Recalibration | None:
+    return value and Recalibration(
+        str(value["scan"]), int(value["slices"]), float(value["agreement"])
+    )
 
 
 def _one_of(kind: Any, value: Any) -> Any:

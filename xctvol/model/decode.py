@@ -1,22 +1,136 @@
-"""From logits at the network's own resolution to one material a pixel, without full-size logits.
+"""From logits at the networks' own resolution to one label a pixel, without full-size logits.
 
-The plain way, enlarge everything and take argmax, spends most of its time and memory on logits
-that live for an instant. Here rows are enlarged in bands, one material after the other, and only
-the largest logit so far is kept.
+The plain way, enlarge everything and compare, spends most of its time and memory on logits that
+live for an instant. Here they are enlarged material by material, on a CPU in bands of rows too,
+and a rule sees one material at a time: the largest so far is all it keeps.
+
+A rule works on log odds. For one model they are its logits. Several models decide by the mean
+of their probabilities p = sigmoid(logit), whose log odds are log(mean p) - log(mean (1 - p)).
 """
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["largest", "largest_in_bands"]
+from xctvol.materials import UNLABELLED, Materials
+from xctvol.model.overlaps import overlaps
+
+if TYPE_CHECKING:
+    from xctvol.model.card import Decode  # cards bring volumes; on the device only torch is needed
+
+__all__ = [
+    "Largest",
+    "LargestReached",
+    "Rule",
+    "Sum",
+    "decoded",
+    "decoded_in_bands",
+    "enlarged",
+    "probabilities",
+    "rule_of",
+]
 
 _BAND = 64  # rows at a time: a band of a 2560 pixel wide slice stays in a core's cache
+_LARGEST_LOGIT = 80.0  # beyond it float32 has no 1 - p, however far from 1 that is
+
+Rule = Callable[[Iterable[Tensor]], Tensor]
+"""Log odds of each material in turn, equal shapes, theirs to overwrite -> uint8 of that shape."""
 
 
-def largest(coarse: Tensor, size: tuple[int, int]) -> Tensor:
-    """Index of each pixel's largest logit, the plain way: (n, k, y', x') -> uint8 (n, y, x)."""
-    return enlarged(coarse, size).argmax(1).to(torch.uint8)
+@dataclass(frozen=True)
+class Largest:
+    """Of each pixel the value of the material with the largest log odds; of equal ones the first.
+
+    `values` holds one value a material.
+    """
+
+    values: tuple[int, ...]
+
+    def __call__(self, odds: Iterable[Tensor]) -> Tensor:
+        return _largest(self.values, odds)[0]
+
+
+@dataclass(frozen=True)
+class LargestReached:
+    """The material that exceeds its threshold most, by log odds; `none` where none reaches it.
+
+    `least` holds the log odds of each threshold: sigmoid(x) >= t is x >= log(t / (1 - t)).
+    """
+
+    values: tuple[int, ...]
+    least: tuple[float, ...]
+    none: int = UNLABELLED
+
+    def __call__(self, odds: Iterable[Tensor]) -> Tensor:
+        above = (plane.sub_(least) for plane, least in zip(odds, self.least, strict=True))
+        out, best = _largest(self.values, above)
+        return out.masked_fill_(best < 0, self.none)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """The sum, modulo 256, of the values of all materials that reach their thresholds."""
+
+    values: tuple[int, ...]
+    least: tuple[float, ...]
+
+    def __call__(self, odds: Iterable[Tensor]) -> Tensor:
+        reached = (
+            (plane >= least).to(torch.uint8).mul_(value)
+            for plane, least, value in zip(odds, self.least, self.values, strict=True)
+        )
+        out = next(reached)
+        for plane in reached:
+            out.add_(plane)  # uint8 wraps
+        return out
+
+
+def _largest(values: Sequence[int], odds: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Value of the largest, and the largest."""
+    planes = iter(odds)
+    best = next(planes)
+    out = torch.full_like(best, values[0], dtype=torch.uint8)
+    for value, plane in zip(values[1:], planes, strict=True):
+        out.masked_fill_(plane > best, value)
+        torch.maximum(best, plane, out=best)
+    return out, best
+
+
+def rule_of(decode: "Decode", materials: Materials) -> Rule:
+    """The rule called `decode`, which gives label values.
+
+    Raises InputError where sums of labels would not tell which materials they stand for.
+    """
+    labels = materials.labels
+    if decode == "argmax":
+        return Largest(labels)
+    least = tuple(math.log(m.threshold / (1 - m.threshold)) for m in materials)
+    if decode == "threshold":
+        return LargestReached(labels, least)
+    overlaps(materials)
+    return Sum(labels, least)
+
+
+def decoded(coarse: Sequence[Tensor], size: tuple[int, int], rule: Rule) -> Tensor:
+    """Logits (n, k, y', x') of each model -> what `rule` makes of them, uint8 (n, y, x).
+
+    Only one material at a time is enlarged.
+    """
+    if coarse[0].device.type == "cpu":
+        return decoded_in_bands(coarse, size, rule)
+    return rule(
+        _together([_own(logits[:, k : k + 1], size)[:, 0] for logits in coarse])
+        for k in range(coarse[0].shape[1])
+    )
+
+
+def _own(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    return logits.clone() if tuple(logits.shape[-2:]) == size else enlarged(logits, size)
 
 
 def enlarged(coarse: Tensor, size: tuple[int, int]) -> Tensor:
@@ -26,26 +140,41 @@ def enlarged(coarse: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
 
 
-def largest_in_bands(coarse: Tensor, size: tuple[int, int]) -> Tensor:
-    """The same as `largest`, several times faster on a CPU; of equal logits the first wins."""
-    if tuple(coarse.shape[-2:]) == size:
-        return torch.stack([_in_bands(planes, size) for planes in coarse])
-    wide = enlarged(coarse, (coarse.shape[-2], size[1]))
-    return torch.stack([_in_bands(planes, size) for planes in wide])
+def probabilities(coarse: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """Mean over the models of each material's probability: float32 (n, k, y, x)."""
+    total = enlarged(coarse[0], size).sigmoid()
+    for logits in coarse[1:]:
+        total.add_(enlarged(logits, size).sigmoid())
+    return total.div_(len(coarse))
 
 
-def _in_bands(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """(k, y', x) -> (y, x), enlarging rows only; most of the work happens here."""
-    out = torch.zeros(size, dtype=torch.uint8)
-    rows = _Rows(planes.shape[-2], size[0])
+def _together(logits: Sequence[Tensor]) -> Tensor:
+    """Log odds of the mean probability of several models."""
+    if len(logits) == 1:
+        return logits[0]
+    held = torch.stack(tuple(logits)).clamp_(-_LARGEST_LOGIT, _LARGEST_LOGIT)
+    return torch.sigmoid(held).sum(0).div_(torch.sigmoid(-held).sum(0)).log_()
+
+
+def decoded_in_bands(coarse: Sequence[Tensor], size: tuple[int, int], rule: Rule) -> Tensor:
+    """The same as `decoded`, several times faster on a CPU."""
+    wide = [enlarged(logits, (logits.shape[-2], size[1])) for logits in coarse]
+    return torch.stack([_in_bands(slices, size, rule) for slices in zip(*wide, strict=True)])
+
+
+def _in_bands(planes: Sequence[Tensor], size: tuple[int, int], rule: Rule) -> Tensor:
+    """(k, y', x) of each model -> (y, x), enlarging rows only; most of the work happens here."""
+    out = torch.empty(size, dtype=torch.uint8)
+    rows = [_Rows(logits.shape[-2], size[0]) for logits in planes]
     for start in range(0, size[0], _BAND):
         band = slice(start, min(start + _BAND, size[0]))
-        best = rows.enlarge(planes[0], band)
-        for index in range(1, len(planes)):
-            values = rows.enlarge(planes[index], band)
-            out[band].masked_fill_(values > best, index)
-            torch.maximum(best, values, out=best)
+        out[band] = rule(_odds(planes, rows, band))
     return out
+
+
+def _odds(planes: Sequence[Tensor], rows: "Sequence[_Rows]", band: slice) -> Iterator[Tensor]:
+    for materials in zip(*planes, strict=True):
+        yield _together([r.enlarge(plane, band) for r, plane in zip(rows, materials, strict=True)])
 
 
 class _Rows:

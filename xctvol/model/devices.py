@@ -1,7 +1,7 @@
 """Devices and precisions: what the user asks for, checked against what is there."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -15,27 +15,41 @@ __all__ = [
     "choose_device",
     "choose_precision",
     "describe_gpus",
+    "device_called",
     "gpu_count",
-    "reproducible",
     "learning_precision",
+    "reproducible",
+    "settled",
 ]
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
+"""fp32 is exact; tf32 are GPU convolutions and products with 10 bits of mantissa."""
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose_device(name: str) -> torch.device:
-    """The device called `name`; `auto` is the first GPU, or the CPU where there is none.
+def device_called(name: str) -> torch.device:
+    """The device called `name`, which another machine may have and this one not.
 
-    Raises UsageError for a device that is not there: work is never moved to another one silently.
+    `auto` is the first GPU of this machine, or its CPU where there is none.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"there is no device {name!r}; use auto, cpu, cuda or cuda:1") from error
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UsageError(f"there is no device {name!r}; use auto, cpu, cuda or cuda:1")
+    return device
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name` of this machine, see `device_called`.
+
+    Raises UsageError for a device that is not there: work is never moved to another one silently.
+    """
+    device = device_called(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"device {name} was asked for but torch sees {torch.cuda.device_count()} CUDA devices; "
@@ -60,6 +74,16 @@ def reproducible(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def settled(device: torch.device) -> Iterator[None]:
+    """In the end a GPU has done all that was asked of it meanwhile, copies without waiting too."""
+    try:
+        yield
+    finally:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+
 def gpu_count() -> int:
     """GPUs that torch can use here."""
     return torch.cuda.device_count()
@@ -75,8 +99,8 @@ def choose_precision(precision: Precision, device: torch.device) -> Precision:
     """`precision` with `auto` decided: fp32 on a CPU, fp16 on a GPU."""
     if precision == "auto":
         return "fp16" if device.type == "cuda" else "fp32"
-    if precision == "fp16" and device.type == "cpu":
-        raise UsageError("fp16 needs a GPU; on a CPU use fp32 (exact) or bf16")
+    if precision in ("fp16", "tf32") and device.type == "cpu":
+        raise UsageError(f"{precision} needs a GPU; on a CPU use fp32 (exact) or bf16")
     return precision
 
 
@@ -88,10 +112,21 @@ def learning_precision(device: torch.device) -> Precision:
 
 
 def arithmetic(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """While active, convolutions on `device` compute in `precision`; fp32 means no TF32 either."""
+    """While active, networks on `device` compute in `precision`; fp32 means no TF32 either."""
     if precision in _DTYPES:
         return torch.autocast(device.type, _DTYPES[precision])
-    stack = ExitStack()
     if device.type == "cuda":
-        stack.enter_context(torch.backends.cudnn.flags(allow_tf32=False))
-    return stack
+        return _float32(allow_tf32=precision == "tf32")
+    return nullcontext()
+
+
+@contextmanager
+def _float32(*, allow_tf32: bool) -> Iterator[None]:
+    products = torch.backends.cuda.matmul
+    before, products.allow_tf32 = products.allow_tf32, allow_tf32
+    try:
+        # without `enabled` these flags would turn cuDNN off
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=allow_tf32):
+            yield
+    finally:
+        products.allow_tf32 = before

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xctvol import plan
 from xctvol.errors import InputError, UsageError
-from xctvol.files import sha256, staged
+from xctvol.files import refuse_special, sha256, staged
 from xctvol.journal import Recipe
 from xctvol.model.card import Card
 from xctvol.model.networks import Network, build, first_mismatch, outline
@@ -21,6 +21,7 @@ __all__ = ["Model", "load_weights", "open_model", "read_card", "read_recipe", "s
 
 
 _ABOUT = "xctvol"
+_MAX_HEADER_BYTES = 1 << 24  # of names, shapes and the card; a ResNet has 1 << 17
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ def open_model(path: str | Path) -> Model:
 def load_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a model file; raises InputError where it cannot be read."""
     try:
+        _refuse_absurd(path)
         return load_file(path)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, OverflowError, RuntimeError) as error:
         raise InputError(f"cannot read the model {path}: {error}") from error
 
 
@@ -104,6 +106,18 @@ def _about(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot read the model {path}: its card is damaged") from error
 
 
+def _refuse_absurd(path: Path) -> None:
+    """Raise InputError where the header, all of which is parsed, claims to be as no model's is."""
+    refuse_special(path)
+    with open(path, "rb") as file:
+        claimed = int.from_bytes(file.read(8), "little")
+    if claimed > min(_MAX_HEADER_BYTES, path.stat().st_size):
+        raise InputError(
+            f"{path} is not a model file, or is damaged (it claims a header of {claimed} bytes); "
+            "it should be a .safetensors file written by xctvol train"
+        )
+
+
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
     with _opened(path) as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a mapping
@@ -111,6 +125,7 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 def _opened(path: Path) -> Any:
     try:
+        _refuse_absurd(path)
         return safe_open(path, framework="numpy")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; it should be a model (.safetensors)") from None

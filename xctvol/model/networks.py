@@ -1,7 +1,9 @@
-"""Networks by name: torchvision's segmentation builders, our U-Net, or anybody's factory."""
+"""Networks by name: our own two, torchvision's segmentation builders, or anybody's factory."""
 
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from xctvol.errors import UsageError
+from xctvol.model.fcn import DEPTHS, FCN
 from xctvol.model.unet import UNet
 
 __all__ = [
@@ -19,6 +22,9 @@ __all__ = [
     "fold_batch_norm",
     "known_architectures",
     "outline",
+    "scaled_size",
+    "take_one_channel",
+    "unfilled",
     "weight_bytes",
 ]
 
@@ -57,7 +63,7 @@ def known_architectures() -> tuple[str, ...]:
 
 
 def _torchvision_names() -> tuple[str, ...]:
-    from torchvision import models  # seconds to import, and not needed for our own network
+    from torchvision import models  # seconds to import, and not needed for our own networks
 
     return tuple(models.list_models(module=models.segmentation))
 
@@ -72,6 +78,9 @@ def build(architecture: str, materials: int) -> Network:
     """
     if architecture == "unet":
         return Network(UNet(materials), channels=1, coarse=None, ordered=True)
+    if architecture in DEPTHS:
+        fcn = FCN(DEPTHS[architecture], materials)
+        return Network(fcn, channels=3, coarse=fcn.coarse, ordered=True)
     if ":" in architecture:
         return Network(_imported(architecture, materials), channels=1, coarse=None, ordered=False)
     if architecture in _torchvision_names():
@@ -88,6 +97,18 @@ def outline(architecture: str, materials: int) -> Network:
         return build(architecture, materials)
 
 
+def unfilled(architecture: str, materials: int) -> Network:
+    """The network with memory for its weights, whatever is in there: made in no time."""
+    if ":" in architecture:  # it may hold tensors that are no weights, which must be what they are
+        return build(architecture, materials)
+    network = outline(architecture, materials)
+    shapes = network.body.state_dict().items()
+    nothing = {name: torch.empty(t.shape, dtype=t.dtype) for name, t in shapes}
+    network.body.load_state_dict(nothing, assign=True)
+    return network
+
+
+@lru_cache
 def weight_bytes(architecture: str, materials: int) -> int:
     """Bytes of a network's weights and buffers."""
     state = outline(architecture, materials).body.state_dict()
@@ -111,9 +132,14 @@ def _torchvision(name: str, materials: int) -> Network:
 
 def _imported(architecture: str, materials: int) -> nn.Module:
     module, _, name = architecture.partition(":")
+    if module.partition(".")[0] in sys.stdlib_module_names or "__" in module:
+        raise UsageError(
+            f"{architecture} is no network: model files may come from anybody, so nothing of "
+            "Python's own modules is called for them"
+        )
     try:
         body = getattr(import_module(module), name)(materials)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # anybody's code raises anything at all
         raise UsageError(f"cannot make the network {architecture}: {error}") from error
     if not isinstance(body, nn.Module):
         raise UsageError(f"{architecture} returned {type(body).__name__}, not a torch module")
@@ -136,15 +162,38 @@ def first_mismatch(body: nn.Module, weights: Mapping[str, tuple[int, ...]]) -> s
     return f"{extra[0]} is not part of the network" if extra else None
 
 
+def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Size (y, x) of a slice as a network sees it: rounded down, as the reference does."""
+    return (max(1, int(scale * size[0])), max(1, int(scale * size[1])))
+
+
+def take_one_channel(network: Network) -> Network:
+    """The network with a first layer that takes the slice once, changed in place.
+
+    Where all channels show the same slice, with the same margin of zeros, a convolution of them
+    is that of one channel with the sum of the weights, at the border too.
+    """
+    if network.channels == 1:
+        return network
+    body = network.body
+    name, stem = next((n, m) for n, m in body.named_modules() if isinstance(m, nn.Conv2d))
+    assert stem.in_channels == network.channels, name
+    stem.weight = nn.Parameter(stem.weight.double().sum(1, keepdim=True).float())
+    stem.in_channels = 1
+    return replace(network, channels=1)
+
+
 def fold_batch_norm(body: nn.Module) -> None:
     """Fold each batch normalization in evaluation mode into the convolution before it, in place.
 
-    Equal to rounding: a convolution's output is scaled and shifted per channel either way.
+    Equal to rounding: a convolution's output is scaled and shifted per channel either way. The
+    weights are computed in float64, so that they are rounded once.
     """
     for parent in body.modules():
         before: tuple[str, nn.Module] | None = None
         for name, child in list(parent.named_children()):
             if before and isinstance(before[1], nn.Conv2d) and isinstance(child, nn.BatchNorm2d):
-                setattr(parent, before[0], fuse_conv_bn_eval(before[1], child))
+                fused = fuse_conv_bn_eval(before[1].double(), child.double())
+                setattr(parent, before[0], fused.float())
                 setattr(parent, name, nn.Identity())
             before = (name, child)

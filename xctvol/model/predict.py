@@ -1,8 +1,9 @@
-"""Slices in, labels out: the one place where a model predicts."""
+"""Slices in, labels out: the one place where models predict."""
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,114 +13,180 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xctvol.errors import InputError
-from xctvol.model.card import IDENTITY, Affine, GreyScale
-from xctvol.model.decode import enlarged, largest, largest_in_bands
+from xctvol.model.card import IDENTITY, Affine, Decode
+from xctvol.model.decode import Largest, Rule, decoded, enlarged, probabilities, rule_of
 from xctvol.model.devices import (
     Precision,
-    arithmetic,
     choose_device,
     choose_precision,
     reproducible,
+    settled,
 )
+from xctvol.model.ensemble import require_alike
 from xctvol.model.file import Model, open_model
-from xctvol.model.networks import fold_batch_norm
-from xctvol.model.norms import use_batch_statistics
+from xctvol.model.loaded import LoadedModel
 
-__all__ = ["Predictor", "normalized", "predictor_for"]
+__all__ = ["Details", "Predictor", "ensemble_for", "predictor_for"]
 
 _BATCH_PIXELS = 2560 * 2560  # on a GPU, more at once gains nothing and costs memory
-_KEPT = 2
+_KEPT = 2  # a predictor, and the exact one it is compared with
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Details:
+    """Labels (n, y, x) and how sure they are, all uint8.
+
+    `probabilities` (n, materials, y, x) is 255 times each material's probability, the sigmoid of
+    its logit and of several models the mean; they need not add up to 255. `margin` (n, y, x) is
+    255 times the difference between the two largest probabilities (of a single material, its
+    probability): 0 is undecided.
+    """
+
+    labels: NDArray[np.uint8]
+    probabilities: NDArray[np.uint8]
+    margin: NDArray[np.uint8]
 
 
 class Predictor:
-    """A model on a device, ready to label slices.
+    """One model, or several that decide together, on a device, ready to label slices.
 
-    In fp32 the labels are those of the plain network in evaluation mode followed by argmax, but
-    for pixels whose two largest logits differ by rounding. Slices may have any size. Several
+    In fp32 the labels are those of the plain network in evaluation mode followed by the decode
+    rule, but for pixels where rounding decides. Several models decide by the mean of their
+    probabilities. `decode` is the card's unless it is given. Slices may have any size. Several
     threads may use one predictor.
     """
 
-    def __init__(self, model: Model, device: str = "auto", precision: Precision = "auto") -> None:
-        self.card = model.card
+    def __init__(
+        self,
+        models: Model | Sequence[Model],
+        device: str = "auto",
+        precision: Precision = "auto",
+        decode: Decode | None = None,
+    ) -> None:
+        together = (models,) if isinstance(models, Model) else tuple(models)
+        require_alike(together, decode)
+        self.card = together[0].card
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
-        self._labels = np.array(self.card.materials.labels, np.uint8)
-        self._network = model.network()
-        body = self._network.body
-        if self.card.norm == "batch":
-            use_batch_statistics(body)
-        elif self._network.ordered:
-            fold_batch_norm(body)
-        body.to(memory_format=torch.channels_last).to(self.device)
+        self._rule = rule_of(decode or self.card.decode, self.card.materials)
+        self._models = tuple(LoadedModel(model, self.device, self.precision) for model in together)
 
     def labels(self, slices: NDArray[Any], grey: Affine = IDENTITY) -> NDArray[np.uint8]:
         """Label values (n, y, x) of slices (n, y, x) whose stored values mean `grey`."""
-        return np.take(self._labels, self.indices(slices, grey))
+        out = np.empty(slices.shape, np.uint8)
+        self._decode_into(slices, grey, self._rule, out)
+        return out
+
+    def labels_into(self, slices: NDArray[Any], grey: Affine, out: NDArray[np.uint8]) -> None:
+        """Fill `out` with what `labels` gives; fastest where it is pinned, for a GPU."""
+        self._decode_into(slices, grey, self._rule, out)
+
+    def indices(self, slices: NDArray[Any], grey: Affine = IDENTITY) -> NDArray[np.uint8]:
+        """Index (n, y, x) of the most probable of the card's materials, whatever the rule."""
+        out = np.empty(slices.shape, np.uint8)
+        largest = Largest(tuple(range(len(self.card.materials))))
+        self._decode_into(slices, grey, largest, out)
+        return out
 
     @torch.inference_mode()
-    def indices(self, slices: NDArray[Any], grey: Affine = IDENTITY) -> NDArray[np.uint8]:
-        """Like `labels`, as indices into the card's materials."""
-        decode = largest_in_bands if self.device.type == "cpu" else largest
-        out = np.empty(slices.shape, np.uint8)
-        with reproducible(self.device):
-            for batch, coarse in self._coarse(slices, grey):
-                out[batch] = decode(coarse, slices.shape[1:]).cpu().numpy()
-        return out
+    def details(self, slices: NDArray[Any], grey: Affine = IDENTITY) -> Details:
+        """Labels, as `labels` gives them, with probabilities and margin."""
+        (count, *size), materials = slices.shape, len(self.card.materials)
+        found = Details(
+            np.empty(slices.shape, np.uint8),
+            np.empty((count, materials, *size), np.uint8),
+            np.empty(slices.shape, np.uint8),
+        )
+        for batch, coarse in self._coarse(slices, grey):
+            chances = probabilities(coarse, (size[0], size[1]))
+            found.probabilities[batch] = _stored(chances)
+            found.margin[batch] = _stored(_margin(chances))
+            found.labels[batch] = decoded(coarse, (size[0], size[1]), self._rule).cpu().numpy()
+        return found
 
     @torch.inference_mode()
     def logits(self, slices: NDArray[Any], grey: Affine = IDENTITY) -> NDArray[np.float32]:
-        """Logits (n, materials, y, x) of slices (n, y, x)."""
+        """Logits (n, materials, y, x) of slices (n, y, x), by the first model."""
         count, *size = slices.shape
-        out = np.empty((count, len(self._labels), *size), np.float32)
-        with reproducible(self.device):
-            for batch, coarse in self._coarse(slices, grey):
-                out[batch] = enlarged(coarse, (size[0], size[1])).cpu().numpy()
+        out = np.empty((count, len(self.card.materials), *size), np.float32)
+        for batch, coarse in self._coarse(slices, grey):
+            out[batch] = enlarged(coarse[0], (size[0], size[1])).cpu().numpy()
         return out
 
-    def _coarse(self, slices: NDArray[Any], grey: Affine) -> Iterator[tuple[slice, Tensor]]:
+    @torch.inference_mode()
+    def _decode_into(
+        self, slices: NDArray[Any], grey: Affine, rule: Rule, out: NDArray[np.uint8]
+    ) -> None:
+        with settled(self.device):  # once: a GPU that waits for each batch idles between them
+            for batch, coarse in self._coarse(slices, grey):
+                labels = decoded(coarse, slices.shape[1:], rule)
+                torch.from_numpy(out[batch]).copy_(labels, non_blocking=True)
+
+    def _coarse(self, slices: NDArray[Any], grey: Affine) -> Iterator[tuple[slice, list[Tensor]]]:
+        """Batches of the slices, with the logits of each model."""
         step = self._batch(slices.shape[1] * slices.shape[2])
-        for start in range(0, len(slices), step):
-            batch = slice(start, start + step)
-            x = normalized(slices[batch], self.card.grey, grey, device=self.device)
-            with arithmetic(self.precision, self.device):
-                coarse = self._network.coarse_logits(x)
-            yield batch, coarse.float()
+        with reproducible(self.device):
+            for start in range(0, len(slices), step):
+                batch = slice(start, start + step)
+                yield batch, [model.coarse(slices[batch], grey) for model in self._models]
 
     def _batch(self, pixels: int) -> int:
-        if self.card.norm == "batch" or self.device.type == "cpu":
+        by_slice = any(model.card.norm == "batch" for model in self._models)
+        if by_slice or self.device.type == "cpu":
             return 1  # statistics of each slice by itself; a CPU is busy with one slice
         return max(1, _BATCH_PIXELS // pixels)
 
 
-def normalized(
-    slices: NDArray[Any], scale: GreyScale, grey: Affine = IDENTITY, *, device: torch.device
-) -> Tensor:
-    """What a network sees: (n, y, x) as stored -> float32 (n, 1, y, x)."""
-    factor, summand = scale.stored(grey)
-    x = torch.from_numpy(slices.astype(np.float32, order="C")).to(device)  # a copy in any case
-    x = x.mul_(factor).add_(summand).clamp_(0, 1).sub_(scale.mean).div_(scale.std)
-    return x[:, None]
+def _margin(chances: Tensor) -> Tensor:
+    """(n, k, y, x) -> (n, y, x)"""
+    if chances.shape[1] == 1:
+        return chances[:, 0]
+    first, second = chances.topk(2, 1).values.unbind(1)
+    return first - second
 
 
+def _stored(chances: Tensor) -> NDArray[np.uint8]:
+    stored: NDArray[np.uint8] = (chances * 255).round_().to(torch.uint8).cpu().numpy()
+    return stored
+
+
+ModelFile = tuple[Path, str]
+"""A model file and its digest: how models travel to other processes."""
+
+_Key = tuple[tuple[ModelFile, ...], str, Precision, Decode | None]
 _lock = threading.Lock()
-_predictors: OrderedDict[tuple[Path, str, str, Precision], Predictor] = OrderedDict()
+_predictors: OrderedDict[_Key, Predictor] = OrderedDict()
 
 
 def predictor_for(path: Path, digest: str, device: str, precision: Precision) -> Predictor:
-    """The predictor of a model file, loaded once a process and kept while it is in use.
+    """The predictor of one model file, see `ensemble_for`."""
+    return ensemble_for(((path, digest),), device, precision)
 
-    Raises InputError where the file is no longer the one with this digest.
+
+def ensemble_for(
+    files: tuple[ModelFile, ...], device: str, precision: Precision, decode: Decode | None = None
+) -> Predictor:
+    """The predictor of model files, loaded once a process and kept while it is in use.
+
+    Raises InputError where a file is no longer the one with its digest.
     """
-    key = (path, digest, device, precision)
+    key = (files, device, precision, decode)
     with _lock:
         if key not in _predictors:
-            model = open_model(path)
-            if model.digest != digest:
-                raise InputError(
-                    f"the model {path} has changed since the plan was made; make the plan again"
-                )
-            _predictors[key] = Predictor(model, device, precision)
+            models = [_unchanged(path, digest) for path, digest in files]
+            _predictors[key] = Predictor(models, device, precision, decode)
         _predictors.move_to_end(key)
         while len(_predictors) > _KEPT:
             _predictors.popitem(last=False)
         return _predictors[key]
+
+
+def _unchanged(path: Path, digest: str) -> Model:
+    model = open_model(path)
+    if model.digest != digest:
+        raise InputError(
+            f"the model {path} has changed since the plan was made; make the plan again"
+        )
+    return model

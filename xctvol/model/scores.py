@@ -4,6 +4,7 @@ For one material, with TP, FP, FN and TN counted over pixels, one material again
 
     accuracy  = (TP + TN) / (TP + FP + FN + TN)      precision = TP / (TP + FP)
     recall    = TP / (TP + FN)                       f1        = TP / (TP + (FP + FN) / 2)
+    iou       = TP / (TP + FP + FN)
 
 A score whose denominator is 0 is NaN: a material that is neither annotated nor predicted was
 neither right nor wrong. Means leave NaN out. (The reference adds 1e-9 to each count instead,
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 __all__ = ["METRICS", "MaterialScores", "confusion", "mean_without_nan"]
 
-METRICS = ("accuracy", "precision", "recall", "f1")
+METRICS = ("accuracy", "precision", "recall", "f1", "iou")
 
 Confusion = NDArray[np.int64]
 """(materials, materials) counts of pixels: [annotated, predicted]."""
@@ -39,6 +40,7 @@ class MaterialScores:
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
     f1: NDArray[np.float64]
+    iou: NDArray[np.float64]
 
     @classmethod
     def of(cls, counts: Confusion) -> Self:
@@ -52,16 +54,13 @@ class MaterialScores:
             precision=_ratio(hits, predicted),
             recall=_ratio(hits, annotated),
             f1=_ratio(hits, hits + wrong / 2),
+            iou=_ratio(hits, hits + wrong),
         )
 
     @property
     def macro_f1(self) -> NDArray[np.float64]:
         """Mean F1 of the materials, the rare ones counting as much as the common ones."""
         return mean_without_nan(self.f1, axis=-1)
-
-    def mean(self, axis: int) -> "MaterialScores":
-        """Mean over one axis (of images), NaN left out."""
-        return MaterialScores(*(mean_without_nan(getattr(self, name), axis) for name in METRICS))
 
 
 def mean_without_nan(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""A small U-Net of our own: 0.4 million weights, for scans where minutes on a CPU must do."""
+"""A small U-Net of our own: half a million weights, for scans where minutes on a CPU must do."""
 
 from itertools import pairwise
 
@@ -13,16 +13,23 @@ _STRIDE = 2 ** (len(_WIDTHS) - 1)
 
 
 class _Convolutions(nn.Sequential):
-    """Twice: 3x3 convolution, batch normalization, ReLU."""
+    """Twice: 3x3 convolution, ReLU.
+
+    There is no normalization. That of batches takes the materials of a crop for lighter or darker
+    where it happens to show much of one, so that it wants large batches, and few steps are left in
+    the same time. Weights begin at the size that keeps the variance from layer to layer instead
+    (He et al. 2015).
+    """
 
     def __init__(self, channels_in: int, channels: int) -> None:
         layers: list[nn.Module] = []
         for inputs in (channels_in, channels):
-            layers += [
-                nn.Conv2d(inputs, channels, 3, padding=1, bias=False),
-                nn.BatchNorm2d(channels),
-                nn.ReLU(inplace=True),
-            ]
+            convolution = nn.Conv2d(inputs, channels, 3, padding=1)
+            # an outline has nothing to begin with, and torch would import its compiler to see that
+            if not convolution.weight.is_meta:
+                nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            convolution.bias = nn.Parameter(torch.zeros(channels))
+            layers += [convolution, nn.ReLU(inplace=True)]
         super().__init__(*layers)
 
 
