@@ -119,6 +119,7 @@ def shards(files):
     return {name: digest for name, digest in files.items() if "/c/" in name}
 
 
+@pytest.mark.slow
 def test_dask_makes_the_same_bytes_as_serial(scan, tmp_path):
     folder, _ = scan
     for name, executor in (("serial", None), ("dask", Dask(2))):
@@ -205,6 +206,7 @@ xv.convert(source, sys.argv[2], window=Percentiles(1, 99)).run()
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_to_the_same_bytes(scan, tmp_path):
     folder, _ = scan
     (tmp_path / "whole").mkdir()

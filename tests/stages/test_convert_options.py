@@ -84,6 +84,7 @@ def test_a_dataset_is_named(folder):
         ("--raw", "70x40x1100,uint16,middle"),
         ("--raw", "70x40x1100,complex64"),
         ("--labels", "--window", "0,9"),
+        ("--part", "3/2", "--dry-run"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_a_line(folder, options):
@@ -98,6 +99,18 @@ def test_a_region_outside_the_scan_is_refused(folder):
     path, _ = folder
     result = run(path, "scan.bin", "a.zarr", *RAW, "--roi", "0:71,,")
     assert (result.exit_code, "the scan has (70, 40, 1100)" in result.stderr) == (3, True)
+
+
+def test_a_volume_is_not_replaced_by_itself(tmp_path):
+    """--overwrite deletes what is there first: here that would be the only copy of the scan."""
+    voxels = np.random.default_rng(0).integers(0, 255, (3, 40, 50)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", voxels, photometric="minisblack")
+    assert run(tmp_path, "a.tif", "a.zarr").exit_code == 0
+    (tmp_path / "link.zarr").symlink_to("a.zarr")
+    for source, options in [("a.zarr", ()), ("a.zarr/0", ()), ("link.zarr", ("--roi", "1:2,,"))]:
+        result = run(tmp_path, source, "a.zarr", "--overwrite", *options)
+        assert (result.exit_code, "give the volume another name" in result.stderr) == (2, True)
+    np.testing.assert_array_equal(whole(tmp_path / "a.zarr"), voxels)
 
 
 def test_voxels_that_are_no_numbers_are_counted_and_said(tmp_path):

@@ -1,5 +1,7 @@
 """segment: labels equal to the plain network on every voxel, however the slabs are scheduled."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tifffile
@@ -125,18 +127,26 @@ def test_labels_are_valid_named_and_coloured(tmp_path):
     open_ome_zarr(zarr.open_group(tmp_path / "a.zarr/labels/tissue", mode="r"))
 
 
-@pytest.mark.parametrize("executor", [Dask(2), None], ids=["dask", "parts"])
-def test_every_executor_writes_the_same_bytes(tmp_path, executor):
-    voxels = np.random.default_rng(0).integers(0, 255, (130, 33, 40)).astype(np.uint8)
+def with_slots(plan, slots):
+    """The plan with so many blocks under way in a worker, as on a GPU."""
+    return replace(plan, stages=tuple(replace(stage, slots=slots) for stage in plan.stages))
+
+
+@pytest.mark.parametrize("executor", [Dask(2), None], ids=["dask and serial", "serial"])
+@pytest.mark.slow
+def test_shares_of_every_executor_make_the_same_bytes(tmp_path, executor):
+    voxels = np.random.default_rng(0).integers(0, 255, (200, 33, 40)).astype(np.uint8)
     volume, model = volume_of(voxels, tmp_path), model_of(tmp_path)
     serial = segment(volume, model, labels="serial", device="cpu").run()
     plan = segment(volume, model, labels="other", device="cpu")
+    assert len(plan.stages[0].blocks) == 4
     if executor is None:
         parts = [plan.part(n, 3).run() for n in (3, 1, 2)]
         assert parts[:2] == [None, None]
         other = parts[2]
     else:
-        other = plan.run(executor)
+        assert plan.part(2, 2).run() is None
+        other = with_slots(plan, 2).part(1, 2).run(executor)
     for shard in sorted((serial.volume.path / "0").rglob("*")):
         twin = other.volume.path / shard.relative_to(serial.volume.path)
         assert twin.is_dir() == shard.is_dir()

@@ -1,43 +1,174 @@
 """The task of a segmentation: read a slab, predict its slices, write its shards."""
 
-from dataclasses import dataclass
-from pathlib import Path
+import time
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from xctvol.grid import Block
+from xctvol.errors import XctvolError
+from xctvol.grid import Block, Box
+from xctvol.locations import Location
+from xctvol.materials import UNLABELLED
 from xctvol.model.card import Affine
-from xctvol.model.devices import Precision
-from xctvol.model.predict import predictor_for
-from xctvol.plan import report
+from xctvol.model.predict import Details
+from xctvol.plan import Usage, report
+from xctvol.resources import peak_memory, process_name
+from xctvol.stages.segment.comparison import Comparison
+from xctvol.stages.segment.device import Device, Labeler, shared_device
+from xctvol.stages.segment.prediction import Predicting
+from xctvol.stages.segment.probabilities import ProbabilityImages, Recorder
+from xctvol.stages.segment.where import Chosen
 from xctvol.volume import Image, halve_labels, open_volume
 
 __all__ = ["SegmentSlab"]
 
-_SLICES = 4  # predicted between two reports of progress
+_COUNTED_BYTES = 1 << 17  # at a time: they stay in the processor's cache
+_ROWS = 128  # whose ones a byte can count
 
 
 @dataclass(frozen=True)
 class SegmentSlab:
-    """Labels one slab; the model travels as path and digest, and is loaded once a process."""
+    """Labels one slab. In several threads at a time only one predicts, the others read or write."""
 
-    scan: Path
+    scan: Location
     image: Image
-    model: Path
-    digest: str
-    device: str
-    precision: Precision
+    prediction: Predicting
     grey: Affine
+    chosen: Chosen
+    comparison: Comparison | None = None
+    probabilities: ProbabilityImages | None = None
 
     def __call__(self, block: Block) -> Any:
-        """Returns the number of voxels of each label."""
-        predictor = predictor_for(self.model, self.digest, self.device, self.precision)
-        slab = open_volume(self.scan).read(block.read)
-        labels = np.empty(slab.shape, np.uint8)
-        for z in range(0, len(slab), _SLICES):
-            labels[z : z + _SLICES] = predictor.labels(slab[z : z + _SLICES], self.grey)
-            report(min(z + _SLICES, len(slab)))
-        self.image.write(block.write.start[0], labels, halve_labels)
-        counts = np.bincount(labels.reshape(-1))
-        return {str(label): int(counts[label]) for label in np.flatnonzero(counts)}
+        """Returns the number of voxels of each label, and of slices that were not predicted.
+
+        And the checksums of all shards, those of images of probabilities apart; the first block
+        of all also how far labels agree with exact ones, which it finds out before it begins.
+        Raises what went wrong with the slices named.
+        """
+        box = block.write
+        slices = f"slices {box.start[0]} to {box.stop[0] - 1}"
+        try:
+            return {**self._compare(block), **self._label(box)}
+        except XctvolError as error:
+            raise type(error)(f"{slices}: {error}") from error
+        except Exception as error:  # a network may be anybody's code
+            error.add_note(f"with {slices} of {self.scan}")
+            raise
+
+    def _compare(self, block: Block) -> dict[str, Any]:
+        if self.comparison is None or block.index:
+            return {}
+        agreement = self.comparison.agreement()
+        return {"agreement": agreement.to_json()} if agreement.pixels else {}
+
+    def _label(self, box: Box) -> dict[str, Any]:
+        account = _Account(shared_device(self.prediction.device))
+        inside = self.chosen.inside(box)
+        labels = account.device.memory("labels", box.shape, np.uint8)
+        places, found = np.empty(0, np.intp), list[Details]()
+        if inside is None or inside.any():
+            slab = self._read(box, account)
+            places = self.chosen.slices(slab, inside)
+            slices, labeler = _to_front(slab, places), self._labeler()
+            self._predict(labeler, slices, labels, places, account)
+            found = labeler.found if isinstance(labeler, Recorder) else found
+        skipped = np.setdiff1d(np.arange(len(labels)), places)
+        labels[skipped] = UNLABELLED
+        if inside is not None:
+            labels *= inside
+        details = []
+        if self.probabilities is not None:
+            details = self.probabilities.write(box.start[0], len(labels), places, found)
+        shards = self.image.write(box.start[0], labels, halve_labels)
+        account.written_bytes += labels.nbytes
+        report(len(labels), usage=account.usage())
+        counts = {"voxels": _counts(labels), "skipped": len(skipped)}
+        return {**counts, "shards": shards, "details": details}
+
+    def _read(self, box: Box, account: "_Account") -> NDArray[Any]:
+        array = open_volume(self.scan).levels[0]
+        slab = account.device.memory("slab", box.shape, array.dtype)
+        report(0, usage=account.usage())
+        array.read_into(box, slab)
+        account.read_bytes += slab.nbytes
+        return slab
+
+    def _predict(
+        self,
+        labeler: Labeler,
+        slices: NDArray[Any],
+        labels: NDArray[np.uint8],
+        places: NDArray[np.intp],
+        account: "_Account",
+    ) -> None:
+        """Fill the slices `places` of `labels` with the labels of `slices`."""
+        device, front = account.device, labels[: len(slices)]
+        skipped, needed = len(labels) - len(slices), self.prediction.needed_bytes
+        with device.turn():
+            start = time.perf_counter()
+            for done in device.label(labeler, slices, self.grey, front, needed):
+                account.device_s += time.perf_counter() - start
+                report(skipped + done, usage=account.usage())
+                start = time.perf_counter()
+        _from_front(labels, places)
+
+    def _labeler(self) -> Labeler:
+        if self.probabilities is None:
+            return self.prediction.open()
+        return self.probabilities.recorder()
+
+
+@dataclass
+class _Account:
+    """What a block takes."""
+
+    device: Device
+    device_s: float = 0.0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    process: str = field(default_factory=process_name)
+
+    def usage(self) -> Usage:
+        return Usage(
+            self.process, self.device_s, self.read_bytes, self.written_bytes, peak_memory(),
+            self.device.peak_bytes(),
+        )  # fmt: skip  # in the order of its fields
+
+
+def _to_front(slab: NDArray[Any], places: NDArray[np.intp]) -> NDArray[Any]:
+    """The slices `places` of a slab, moved to its front: no second slab is held."""
+    for front, place in enumerate(places):
+        if front != place:
+            slab[front] = slab[place]
+    return slab[: len(places)]
+
+
+def _from_front(labels: NDArray[Any], places: NDArray[np.intp]) -> None:
+    """Undo `_to_front`; what lies between is left as it happens to be."""
+    for front, place in reversed(list(enumerate(places))):
+        if front != place:
+            labels[place] = labels[front]
+
+
+def _counts(labels: NDArray[np.uint8]) -> dict[str, int]:
+    """How many voxels each label has; several times faster than bincount for few labels."""
+    counts: Counter[int] = Counter()
+    flat = labels.reshape(-1)
+    for start in range(0, flat.size, _COUNTED_BYTES):
+        piece = flat[start : start + _COUNTED_BYTES]
+        found = {label: _true(piece == label) for label in counts}
+        if sum(found.values()) < len(piece):  # a label that was not seen before
+            found = dict(enumerate(np.bincount(piece).tolist()))
+        counts.update({label: count for label, count in found.items() if count})
+    return {str(label): counts[label] for label in sorted(counts)}
+
+
+def _true(flags: NDArray[np.bool_]) -> int:
+    """How many are True; sums of rows, which fit into a byte, are faster than count_nonzero."""
+    if len(flags) % _ROWS:
+        return int(np.count_nonzero(flags))
+    rows = flags.view(np.uint8).reshape(_ROWS, -1)
+    return int(np.add.reduce(rows, axis=0, dtype=np.uint8).sum())

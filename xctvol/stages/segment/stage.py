@@ -1,121 +1,258 @@
 """The plan of a segmentation: slabs of whole shards, each done by one task."""
 
-import numpy as np
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
 
-from xctvol.errors import InputError
+import numpy as np
+import torch
+
+from xctvol.errors import InputError, UsageError
+from xctvol.grid import Box
 from xctvol.journal import Journal, Recipe
 from xctvol.labels import Labels, LabelsProduct
-from xctvol.model.card import IDENTITY, Affine, Card
-from xctvol.model.devices import Precision, choose_device, choose_precision
+from xctvol.model.agreement import Agreement, sample_slices
+from xctvol.model.card import Affine, Card, Decode
+from xctvol.model.decode import rule_of
+from xctvol.model.devices import Precision, choose_precision, device_called
+from xctvol.model.ensemble import require_alike
 from xctvol.model.file import Model
-from xctvol.model.memory import prediction_bytes
+from xctvol.model.memory import details_bytes, ensemble_bytes, loading_bytes
+from xctvol.model.networks import weight_bytes
+from xctvol.model.overlaps import with_overlaps
+from xctvol.model.suitability import doubts, doubts_of_probabilities, stored_grey
 from xctvol.plan import Plan, Stage
+from xctvol.stages.segment.comparison import Comparison
+from xctvol.stages.segment.prediction import Prediction
+from xctvol.stages.segment.probabilities import ProbabilityImages
 from xctvol.stages.segment.slab import SegmentSlab
-from xctvol.volume import SLAB, Codec, Image, Volume, image_label, list_label
+from xctvol.stages.segment.where import Chosen, Where
+from xctvol.units import format_bytes
+from xctvol.volume import (
+    SLAB,
+    Checksums,
+    Codec,
+    Image,
+    Volume,
+    bytes_in_transit,
+    image_label,
+    list_label,
+    release,
+)
 
 __all__ = ["segment"]
 
-_PROCESS_BYTES = 600_000_000  # interpreter, torch and its libraries
+_EVERYWHERE = Where()
+_SLOTS = {"cpu": 1, "cuda": 3}  # a GPU waits while its slabs are read and written, a CPU does both
+_SHAPED_BY = ("torch", "torchvision", "numpy")
+_PROCESS_BYTES = 850_000_000  # interpreter, torch and its libraries, as far as they are touched
 
 
-def segment(
+def segment(  # noqa: PLR0913 - the options of the verb, all given by name
     volume: Volume,
-    model: Model,
+    models: Model | Sequence[Model],
     *,
     labels: str = "tissue",
     device: str = "auto",
     precision: Precision = "auto",
+    where: Where = _EVERYWHERE,
+    decode: Decode | None = None,
+    probabilities: bool = False,
+    strict: bool = False,
 ) -> Plan[Labels]:
-    """Plan to label every voxel of `volume`, into `labels/NAME` inside it.
+    """Plan to label the voxels of `volume`, or only those that `where` says.
 
-    In fp32 the labels are those of the plain network followed by argmax. `auto` precision is fp32
-    on a CPU and fp16 on a GPU. Raises InputError where the model does not know the grey values of
-    this volume.
+    They go into `labels/NAME` inside the volume. In fp32 they are those of the plain network
+    followed by the decode rule, the card's unless it is given; several models decide by their
+    mean probability. `device` is that of the processes that predict; `auto` is decided here. `auto`
+    precision is fp32 on a CPU and fp16 on a GPU; below fp32, a few slices are compared with it
+    before anything else. `probabilities` of all materials are written inside the labels' group.
+    Raises InputError where a model does not know the grey values of this volume, where models
+    cannot decide together, and, if `strict`, where anything speaks against them.
     """
-    chosen = choose_precision(precision, choose_device(device))
-    product = LabelsProduct(volume.path, labels)
+    together = (models,) if isinstance(models, Model) else tuple(models)
+    require_alike(together, decode)
+    card, place = together[0].card, device_called(device)
+    product = _product(volume, labels, where)
+    prediction = _prediction(volume, together, str(place), precision, decode)
+    rule_of(prediction.decode, card.materials)  # refuses labels whose sums cannot be read
+    warnings = _doubts(volume, together, prediction, probabilities=probabilities, strict=strict)
     image = Image(product.path, volume.shape, np.dtype(np.uint8), Codec("zstd"))
+    details = _details(image, card, prediction) if probabilities else None
+    grey, chosen = stored_grey(volume, card), where.within(volume)
     task = SegmentSlab(
-        volume.path, image, model.path.absolute(), model.digest, device, chosen,
-        stored_grey(volume, model.card),
-    )  # fmt: skip  # seven short arguments
-    recipe = Recipe(
-        "segment",
-        {"volume": volume.digest, "model": model.digest},
-        {"labels": labels, "precision": chosen},
-    )
+        volume.path, image, prediction, grey, chosen,
+        _comparison(volume, prediction, grey, chosen), details,
+    )  # fmt: skip  # in the order of its fields
+    options = {
+        "labels": labels,
+        "precision": prediction.precision,
+        "where": where.to_json(),
+        "decode": prediction.decode,
+        "probabilities": probabilities,
+    }
+    inputs = {"volume": volume.digest, "model": [model.digest for model in together]}
+    recipe = Recipe("segment", inputs, options)
     journal = Journal(product.work / "slabs")
-    materials = model.card.materials
-
-    def conclude() -> None:
-        own = {
-            "recipe": recipe.to_json(),
-            "materials": materials.to_json(),
-            "model": {"file": model.path.name, "architecture": model.card.architecture},
-            "voxels": _total(journal),
-        }
-        image.finish(volume.spacing, {"image-label": image_label(materials, "../../")}, own)
-        list_label(volume.path, labels, listed=True)
-
+    slots = _SLOTS[place.type]
+    held = _slot_bytes(volume, where, place) + _detail_bytes(volume, details)
     return Plan(
         recipe=recipe,
         product=product,
-        stages=(Stage("segment", task, image.layout.slabs, journal),),
-        conclude=conclude,
-        peak_memory=_peak_memory(volume, model.card),
-        reads=int(np.prod(volume.shape, dtype=np.int64)) * volume.dtype.itemsize,
-        writes=image.nbytes,
-        notes=(
-            f"model {model.path.name}: {model.card.architecture}, {', '.join(materials.names)}",
-            f"{chosen} on {choose_device(device).type}",
-            *_spacing_note(volume, model.card),
-        ),
+        stages=(Stage("segment", task, image.layout.slabs, journal, slots=slots),),
+        conclude=lambda: _conclude(volume, together, task, recipe, journal),
+        peak_memory=_process_bytes(together, prediction) + slots * held,
+        reads=math.prod(volume.shape) * volume.dtype.itemsize,
+        writes=image.nbytes + (details.nbytes if details else 0),
+        notes=(*_notes(together, prediction, where), *warnings),
     )
 
 
-def stored_grey(volume: Volume, card: Card) -> Affine:
-    """How stored values of `volume` become the grey values that the model was trained on.
+def _product(volume: Volume, labels: str, where: Where) -> LabelsProduct:
+    product = LabelsProduct(volume.path, labels)
+    if where.mask is not None and where.mask.volume.path == product.path:
+        raise UsageError(
+            f"the mask {labels!r} cannot be written over; give the labels another name"
+        )
+    return product
 
-    The model knows either the scan's original values, or the stored ones of a volume like this.
-    """
-    trained_on = np.dtype(card.grey.dtype)
-    if trained_on == volume.source_dtype:
-        if volume.window is None:
-            return IDENTITY
-        low, high = volume.window.low, volume.window.high
-        return Affine((high - low) / 255, low)
-    if trained_on == volume.dtype:
-        return IDENTITY
-    raise InputError(
-        f"the model was trained on slices of {trained_on}, but {volume.path} holds "
-        f"{volume.dtype} made from {volume.source_dtype}: there is no way to compare their grey "
-        "values; train on slices of this scan, or convert the scan those slices came from"
+
+def _prediction(
+    volume: Volume,
+    models: Sequence[Model],
+    device: str,
+    precision: Precision,
+    decode: Decode | None,
+) -> Prediction:
+    needed = ensemble_bytes([model.card for model in models], volume.shape[1:])
+    return Prediction(
+        models=tuple((model.path.absolute(), model.digest) for model in models),
+        device=device,
+        precision=choose_precision(precision, device_called(device)),
+        decode=decode or models[0].card.decode,
+        needed_bytes=needed,
     )
 
 
-def _spacing_note(volume: Volume, card: Card) -> tuple[str, ...]:
-    if card.spacing_um is None:
-        return ()
-    ratios = [a / b for a, b in zip(volume.spacing.zyx, card.spacing_um, strict=True)]
-    if all(0.9 <= ratio <= 1.1 for ratio in ratios):
-        return ()
-    trained = " x ".join(f"{s:g}" for s in card.spacing_um)
+def _comparison(
+    volume: Volume, prediction: Prediction, grey: Affine, chosen: Chosen
+) -> Comparison | None:
+    """With fp32, on a sample of the region's slices."""
+    if prediction.precision == "fp32":
+        return None
+    exact, roi = replace(prediction, precision="fp32"), chosen.roi or Box.whole(volume.shape)
+    places = tuple(roi.start[0] + place for place in sample_slices(roi.shape[0]))
+    return Comparison(prediction, exact, volume.path, grey, chosen, places)
+
+
+def _details(image: Image, card: Card, prediction: Prediction) -> ProbabilityImages:
+    return ProbabilityImages(image.path / "probabilities", image.shape, card.materials, prediction)
+
+
+def _doubts(
+    volume: Volume,
+    models: Sequence[Model],
+    prediction: Prediction,
+    *,
+    probabilities: bool,
+    strict: bool,
+) -> tuple[str, ...]:
+    """Warnings about models, this scan, and what is asked; if `strict`, an InputError instead."""
+    matter = probabilities or prediction.decode != "argmax" or len(models) > 1
+    found = dict.fromkeys(
+        f"{model.path.name}: {doubt}"
+        for model in models
+        for doubt in (
+            *doubts(volume, model.card),
+            *(doubts_of_probabilities(model.card) if matter else ()),
+        )
+    )
+    if found and strict:
+        raise InputError(f"{'; '.join(found)} (refused as --strict was given)")
+    return tuple(f"WARNING: {doubt}" for doubt in found)
+
+
+def _conclude(
+    volume: Volume, models: Sequence[Model], task: SegmentSlab, recipe: Recipe, journal: Journal
+) -> None:
+    image, materials = task.image, models[0].card.materials
+    results = journal.all_results(len(image.layout.slabs))
+    voxels: Counter[str] = Counter()
+    for result in results:
+        voxels.update(result["voxels"])
+    if recipe.options["decode"] == "threshold_sum":
+        materials = with_overlaps(materials, map(int, voxels))
+    own = {
+        "recipe": recipe.to_json(),
+        "materials": materials.to_json(),
+        "models": [
+            {"file": m.path.name, "digest": m.digest, "architecture": m.card.architecture}
+            for m in models
+        ],
+        "voxels": dict(voxels),
+        "skipped_slices": sum(result["skipped"] for result in results),
+        "versions": {name: version(name) for name in _SHAPED_BY},
+    }
+    if "agreement" in results[0]:
+        own["agreement_with_fp32"] = Agreement.from_json(results[0]["agreement"]).share
+    release()
+    if task.probabilities is not None:
+        task.probabilities.finish(volume.spacing, recipe, [r["details"] for r in results])
+    checksums = Checksums.joined((result["shards"], ()) for result in results)
+    label = {"image-label": image_label(materials, "../../")}
+    image.finish(volume.spacing, label, own, checksums)
+    list_label(volume.path, image.path.name, listed=True)
+
+
+def _notes(models: Sequence[Model], prediction: Prediction, where: Where) -> tuple[str, ...]:
+    limits = [f"{name} {value}" for name, value in where.to_json().items()]
     return (
-        f"WARNING: the model was trained on voxels of {trained} um (z, y, x), this scan has "
-        f"{volume.spacing}: expect wrong labels",
+        *(f"model {model.path.name}: {model.card.architecture}" for model in models),
+        f"{', '.join(models[0].card.materials.names)} by {prediction.decode}",
+        f"{prediction.precision} on the {device_called(prediction.device).type} of each worker, up "
+        f"to {format_bytes(prediction.needed_bytes)} for a slice",
+        *([f"only {', '.join(limits)}"] if limits else []),
     )
 
 
-def _total(journal: Journal) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for counts in journal.results().values():
-        for label, count in counts.items():
-            total[label] = total.get(label, 0) + int(count)
-    return total
+def _process_bytes(models: Sequence[Model], prediction: Prediction) -> int:
+    """What a process holds besides its blocks.
+
+    Below fp32 that is the networks once more, to compare with, and their layers in half the bytes.
+    """
+    cards = [model.card for model in models]
+    again = 0
+    if prediction.precision != "fp32":
+        weights = sum(weight_bytes(card.architecture, len(card.materials)) for card in cards)
+        again = weights + weights // 2
+    return _PROCESS_BYTES + again + max(loading_bytes(cards), prediction.needed_bytes)
 
 
-def _peak_memory(volume: Volume, card: Card) -> int:
-    depth, (_, height, width) = min(SLAB, volume.shape[0]), volume.shape
-    slab = depth * height * width * (volume.dtype.itemsize + 2)
-    network = prediction_bytes(card.architecture, len(card.materials), (height, width))
-    return slab + network + _PROCESS_BYTES
+def _slot_bytes(volume: Volume, where: Where, place: torch.device) -> int:
+    """What one block holds: its slices, its labels, and what they become at every level.
+
+    That is 1/7 of them; the rest of a second slab of labels is for arrays on their way to files.
+    A region takes a byte a voxel, a mask two.
+    """
+    depth, height, width = min(SLAB, volume.shape[0]), *volume.shape[1:]
+    voxels = depth * height * width
+    stored = voxels * volume.dtype.itemsize
+    beside = 1 + (where.roi is not None) + 2 * (where.mask is not None)
+    kept = (_kept_bytes(stored, place), _kept_bytes(voxels, place))
+    return sum(kept) + bytes_in_transit(volume.path, stored) + beside * voxels
+
+
+def _kept_bytes(nbytes: int, place: torch.device) -> int:
+    """Of an array; torch takes pinned memory, which GPUs copy from, in powers of two."""
+    return 1 << (nbytes - 1).bit_length() if place.type == "cuda" else nbytes
+
+
+def _detail_bytes(volume: Volume, details: ProbabilityImages | None) -> int:
+    """The details of a block, one of its images again, and what one slice needs meanwhile."""
+    if details is None:
+        return 0
+    depth, *size = min(SLAB, volume.shape[0]), *volume.shape[1:]
+    images = len(details.images) + 2
+    return images * depth * math.prod(size) + details_bytes(images, (size[0], size[1]))
