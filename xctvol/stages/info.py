@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from xctvol.errors import InputError
+from xctvol.files import states_below
 from xctvol.journal import Recipe
 from xctvol.labels import open_labels
+from xctvol.locations import Location, S3Path, located
 from xctvol.sources import open_source
 from xctvol.units import format_bytes
 from xctvol.volume import label_names, open_volume
@@ -21,7 +23,9 @@ def describe(where: str | Path) -> Facts:
 
     Raises InputError where it is none of these.
     """
-    path = Path(where)
+    path = located(where)
+    if isinstance(path, S3Path):
+        return _volume(path)
     if path.is_dir():
         for mark, describer in _FOLDERS.items():
             if (path / mark).exists():
@@ -31,9 +35,9 @@ def describe(where: str | Path) -> Facts:
     return _scan(where)
 
 
-def _volume(path: Path) -> Facts:
+def _volume(path: Location) -> Facts:
     volume = open_volume(path)
-    stored = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    stored = sum(nbytes for nbytes, _ in states_below(path).values())
     z, y, x = (n * s / 1000 for n, s in zip(volume.shape, volume.spacing.zyx, strict=True))
     facts: Facts = {
         "volume": str(path),
@@ -79,6 +83,9 @@ def _model(path: Path) -> Facts:
         "batch norm": card.norm,
     }
     if card.training is not None:
+        learned, chosen = len(card.training.trained_on), len(card.training.validated_on)
+        by = card.training.options.get("split", "slice")
+        facts["slices"] = f"{learned} to learn from, {chosen} to choose by, split by {by}"
         facts["best epoch"] = f"{card.training.best_epoch} of {len(card.training.losses)}"
         facts["macro-F1 on validation"] = [
             f"{name}: {score:.4f}" for name, score in card.training.scores.items()

@@ -3,7 +3,6 @@
 import functools
 import operator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,10 @@ from xctvol.errors import InputError
 from xctvol.files import read_json, staged
 from xctvol.grid import Block, Box
 from xctvol.labels import LabelRule, values_of
+from xctvol.locations import Location
 from xctvol.resources import thread_budget
 from xctvol.sources import Source
-from xctvol.sources.slabs import FileStates, files_of, read_slab, slice_checksums
+from xctvol.sources.slabs import FileStates, files_of, read_slab
 from xctvol.volume import (
     Histogram,
     Image,
@@ -45,9 +45,9 @@ class Scan:
         files = files_of(self.source, z0, z1)
         before = FileStates.of(files)
         before.refuse_changed_since(self.newest_ns)
-        slab = read_slab(self.source, z0, z1)
+        slab, checksums = read_slab(self.source, z0, z1)
         FileStates.of(files).refuse_other(before)
-        return slab, {"files": dict(before.states), "slices": slice_checksums(slab)}
+        return slab, {"files": dict(before.states), "slices": checksums}
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class CountGrey:
     """Counts the grey values of a slab; the counts go to a file, they are too many to return."""
 
     scan: Scan
-    folder: Path
+    folder: Location
 
     def __call__(self, block: Block) -> Any:
         slab, _ = self.scan.read(block.write)
@@ -73,7 +73,7 @@ class ConvertSlab:
 
     scan: Scan
     image: Image
-    window: Window | Path | None
+    window: Window | Location | None
 
     def __call__(self, block: Block) -> Any:
         slab, record = self.scan.read(block.write)
@@ -108,11 +108,11 @@ class ConvertLabels:
         return {**record, "shards": shards, "values": sorted(values)}
 
 
-def resolve(window: Window | Path | None) -> Window | None:
-    return Window.from_json(read_json(window)) if isinstance(window, Path) else window
+def resolve(window: Window | Location | None) -> Window | None:
+    return window if isinstance(window, Window | None) else Window.from_json(read_json(window))
 
 
-def counts_file(folder: Path, index: int) -> Path:
+def counts_file(folder: Location, index: int) -> Location:
     return folder / f"{index:06d}.npy"
 
 

@@ -5,16 +5,19 @@ Where the range is given in percentiles, a first stage counts grey values.
 
 import functools
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xctvol.errors import InputError, UsageError
 from xctvol.files import read_json, write_json
 from xctvol.journal import Journal, Recipe
 from xctvol.labels import ByMaterials, Keep, LabelRule, Labels, NonZero, open_labels
+from xctvol.locations import Location, located
 from xctvol.materials import UNLABELLED, Materials
 from xctvol.plan import Plan, Stage
 from xctvol.resources import thread_budget
@@ -55,7 +58,7 @@ _GREY_BYTES, _LABEL_BYTES = 8, 48  # for a voxel of a slice, in each thread: dec
 
 def convert(
     source: Source,
-    path: str | Path,
+    path: str | Location,
     *,
     window: Window | Percentiles | str | None = None,
     codec: CodecName | None = None,
@@ -69,7 +72,9 @@ def convert(
     """
     window = parse_window(window) if isinstance(window, str) else window
     dtype = source.dtype if window is None else np.dtype(np.uint8)
-    image = Image(Path(path), source.shape, dtype, Codec(codec) if codec else default_codec(dtype))
+    image = Image(
+        located(path), source.shape, dtype, Codec(codec) if codec else default_codec(dtype)
+    )
     product = ImageProduct(image.path, open_volume)
     options = {"window": str(window or "none"), "codec": image.codec.name}
     job = _Job.of("convert", source, image, options)
@@ -82,7 +87,7 @@ def convert(
             "window": found.to_json() if found else None,
             "source_dtype": source.dtype.name,
             **_counted(chosen),
-            **_not_finite(job.journal),
+            **_not_finite(job.results()),
         }
         job.finish({}, own)
 
@@ -100,7 +105,7 @@ def convert(
 
 def convert_labels(
     source: Source,
-    path: str | Path,
+    path: str | Location,
     *,
     materials: Materials | None = None,
     nonzero: str | None = None,
@@ -114,13 +119,13 @@ def convert_labels(
     if source.dtype.kind not in "ui":
         raise InputError(f"the source holds {source.dtype}; labels are whole numbers")
     rule = _label_rule(source, materials, nonzero)
-    image = Image(Path(path), source.shape, rule.dtype, Codec("zstd"))
+    image = Image(located(path), source.shape, rule.dtype, Codec("zstd"))
     product = ImageProduct(image.path, open_labels)
     job = _Job.of("convert --labels", source, image, {"labels": rule.to_json()})
     task = ConvertLabels(job.scan, image, rule)
 
     def conclude() -> None:
-        found = {value for done in job.journal.results().values() for value in done["values"]}
+        found = {value for done in job.results() for value in done["values"]}
         named = rule.materials(sorted(found - {UNLABELLED}))
         job.finish({"image-label": image_label(named, None)}, {"materials": named.to_json()})
 
@@ -145,10 +150,11 @@ class _Job:
     spacing: Spacing
     recipe: Recipe
     files: FileStates
-    work: Path
+    work: Location
 
     @classmethod
     def of(cls, verb: str, source: Source, image: Image, options: dict[str, Any]) -> "_Job":
+        _refuse_own_source(source, image.path)
         spacing = _spacing_of(source)
         recipe = Recipe(
             verb, {"source": source.identity()}, {"spacing": list(spacing.zyx), **options}
@@ -161,6 +167,10 @@ class _Job:
     def journal(self) -> Journal:
         return Journal(self.work / "slabs")
 
+    def results(self) -> list[Any]:
+        """What each slab came to; raises PartialError before all are done."""
+        return self.journal.all_results(len(self.image.layout.slabs))
+
     def finish(self, ome: dict[str, Any], own: dict[str, Any]) -> None:
         """Make an image of the slabs, unless the source is not the one that was planned for."""
         source = self.scan.source
@@ -170,7 +180,7 @@ class _Job:
             "spacing_origin": source.spacing_origin,
             "source": list(source.summary()),
         }
-        done = self.journal.results().values()
+        done = self.results()
         checksums = Checksums.joined((slab["shards"], slab["slices"]) for slab in done)
         self.image.finish(self.spacing, ome, {**history, **own}, checksums)
         release()
@@ -186,7 +196,7 @@ class _Job:
 
 def _window_stage(
     job: _Job, window: Window | Percentiles | None
-) -> tuple[tuple[Stage, ...], Window | Path | None]:
+) -> tuple[tuple[Stage, ...], Window | Location | None]:
     """The stage that finds a window given in percentiles, and where the window will stand."""
     if not isinstance(window, Percentiles):
         return (), window
@@ -194,7 +204,7 @@ def _window_stage(
     slabs, dtype = job.image.layout.slabs, job.scan.source.dtype
 
     def conclude() -> None:
-        each = (Histogram(dtype, np.load(counts_file(folder, block.index))) for block in slabs)
+        each = (Histogram(dtype, _counts(counts_file(folder, block.index))) for block in slabs)
         histogram = functools.reduce(operator.add, each)
         chosen = histogram.window(window)
         write_json(_histogram_file(found), histogram.stored(chosen))
@@ -204,20 +214,27 @@ def _window_stage(
     return (Stage("histogram", task, slabs, Journal(folder), "slices", conclude),), found
 
 
-def _histogram_file(window: Path) -> Path:
+def _counts(path: Location) -> NDArray[Any]:
+    with path.open("rb") as file:
+        counts: NDArray[Any] = np.load(file)
+    return counts
+
+
+def _histogram_file(window: Location) -> Location:
     return window.with_name("histogram.json")
 
 
-def _counted(window: Window | Path | None) -> dict[str, Any]:
+def _counted(window: Window | Location | None) -> dict[str, Any]:
     """The counts behind a window that was found in the scan."""
-    return {"histogram": read_json(_histogram_file(window))} if isinstance(window, Path) else {}
+    if isinstance(window, Window | None):
+        return {}
+    return {"histogram": read_json(_histogram_file(window))}
 
 
-def _not_finite(journal: Journal) -> dict[str, Any]:
+def _not_finite(results: Sequence[Any]) -> dict[str, Any]:
     """How many voxels are not finite, where there are such."""
     nan, infinite = (
-        sum(counts)
-        for counts in zip(*(r["not_finite"] for r in journal.results().values()), strict=True)
+        sum(counts) for counts in zip(*(r["not_finite"] for r in results), strict=True)
     )
     return {"not_finite": {"nan": nan, "infinite": infinite}} if nan or infinite else {}
 
@@ -228,6 +245,16 @@ def _label_rule(source: Source, materials: Materials | None, nonzero: str | None
     if materials is not None:
         return ByMaterials(materials)
     return Keep(source.dtype) if nonzero is None else NonZero(nonzero)
+
+
+def _refuse_own_source(source: Source, path: Location) -> None:
+    """Raise UsageError where files of the source lie in what would be replaced."""
+    folders = {file.parent for file in source.files}  # few, where files are thousands
+    if isinstance(path, Path) and any(f.resolve().is_relative_to(path.resolve()) for f in folders):
+        raise UsageError(
+            f"{path} holds the scan that would be converted, and replacing it would delete the "
+            "scan; give the volume another name"
+        )
 
 
 def _spacing_of(source: Source) -> Spacing:

@@ -11,7 +11,8 @@ from xctvol.errors import InputError
 from xctvol.grid import Block, Box
 from xctvol.labels import LabelRule
 from xctvol.sources import Source
-from xctvol.sources.slabs import files_of, read_slab, slice_checksums
+from xctvol.sources.slabs import files_of, read_slab
+from xctvol.stages.verify.again import Again
 from xctvol.volume import (
     Checksums,
     Halve,
@@ -72,8 +73,7 @@ class Original:
     def read(self, box: Box, recorded: tuple[str, ...]) -> tuple[NDArray[Any], list[str]]:
         """The voxels that should be stored, and the slices that are not those converted then."""
         z0, z1 = box.start[0], box.stop[0]
-        slab = read_slab(self.source, z0, z1)
-        now = slice_checksums(slab)
+        slab, now = read_slab(self.source, z0, z1)
         other = [z for z, crc in enumerate(now, start=z0) if recorded and recorded[z] != crc]
         return self.stored(slab), [self._name(z) for z in other]
 
@@ -97,11 +97,10 @@ class Findings:
     from_source: bool
 
     def to_json(self) -> dict[str, Any]:
-        bad = [f"{name} {why}" for name, why in self.bad.items()]
         compared = len(self.truth) if self.truth is not None and self.from_source else 0
         return {
             "shards": self.shards,
-            "bad": bad,
+            "bad": [[name, why] for name, why in self.bad.items()],
             "other_slices": self.other_slices,
             "compared": compared,
         }
@@ -158,27 +157,33 @@ class RepairSlab:
     """Verifies a slab; where shards are bad and what they should hold is known, writes them anew.
 
     From the source, the slab at all levels; without one, the coarser levels from a good level 0.
+    Before that, from what made the shards, where it is there to make them again.
     """
 
     check: VerifySlab
+    again: Again | None = None
 
     def __call__(self, block: Block) -> Any:
         recorded = self.check.recorded()
-        found = self.check.examine(block, recorded)
-        if not found.bad or found.truth is None:
-            return found.to_json()
-        image, z0 = self.check.image, block.write.start[0]
-        if found.from_source:
-            written = dict(enumerate(image.write(z0, found.truth, self.check.halve)))
-        else:
-            coarser = image.write_coarser(z0, found.truth, self.check.halve)
-            written = dict(enumerate(coarser, start=1))
-        if recorded is not None:
-            recorded = renewed(image, block, recorded, written)
-        after = self.check.examine(block, recorded)
-        repaired = [name for name in found.bad if name not in after.bad]
+        before = found = self.check.examine(block, recorded)
+        if found.bad and self.again is not None and recorded is not None:
+            self.again.restore(self.check.image.path, block, found.bad, recorded)
+            found = self.check.examine(block, recorded)
+        written: dict[int, Keys] = {}
+        if found.bad and found.truth is not None:
+            written = self._written(block, found, found.truth)
+            if recorded is not None:
+                recorded = renewed(self.check.image, block, recorded, written)
+            found = self.check.examine(block, recorded)
+        repaired = [name for name in before.bad if name not in found.bad]
         pairs = [[number, keys] for number, keys in written.items()]
-        return {**after.to_json(), "repaired": repaired, "written": pairs}
+        return {**found.to_json(), "repaired": repaired, "written": pairs}
+
+    def _written(self, block: Block, found: Findings, truth: NDArray[Any]) -> dict[int, Keys]:
+        """Checksums of the shards that were written, at each level that was."""
+        image, z0 = self.check.image, block.write.start[0]
+        slabs, first = image.halvings(truth, self.check.halve), 0 if found.from_source else 1
+        return dict(enumerate(image.write_levels(z0, slabs[first:], first), start=first))
 
 
 def renewed(

@@ -1,10 +1,10 @@
-"""What came of verifying a volume."""
+"""What came of verifying a product."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from xctvol.files import remove_tree
 from xctvol.journal import Recipe
+from xctvol.locations import Location
 from xctvol.volume import Window
 
 __all__ = ["Verdict", "VerdictProduct"]
@@ -12,22 +12,25 @@ __all__ = ["Verdict", "VerdictProduct"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is wrong with a volume, in lines for people; nothing where it is whole.
+    """What is wrong with a volume or with tables, in lines for people; nothing if it is whole.
 
-    `shards` were read, of all levels and of the labels inside. `bad` names the shards that are
-    damaged and why, `repaired` those that were and are not any more. `other_slices` names slices
-    of the source that are not those that were converted. `compared` counts slices that were
-    compared with the source, through the `window` that the volume was stored with.
+    `shards` were read, of all levels and of the labels inside, and `files` of tables. `bad` names
+    the shards that are damaged, with the slices that they hold, or the files, and why; `repaired`
+    those that were and are not any more; `remedies` say what to do. `other_slices` names slices of
+    the source that are not those that were converted. `compared` counts slices that were compared
+    with the source, through the `window` that the volume was stored with.
     """
 
-    path: Path
+    path: Location
     shards: int
+    files: int
     bad: tuple[str, ...]
     repaired: tuple[str, ...]
-    other_slices: tuple[str, ...]
-    compared: int
-    slices: int
-    window: Window | None
+    remedies: tuple[str, ...]
+    other_slices: tuple[str, ...] = ()
+    compared: int = 0
+    slices: int = 0
+    window: Window | None = None
 
     @property
     def good(self) -> bool:
@@ -36,7 +39,7 @@ class Verdict:
     @property
     def replaces_source(self) -> bool:
         """Whether every voxel of the source was compared with the volume, and found in it."""
-        return self.good and self.compared == self.slices
+        return self.good and 0 < self.compared == self.slices
 
 
 @dataclass
@@ -46,11 +49,11 @@ class VerdictProduct:
     Work stands beside the shards, for workers on other machines to find it.
     """
 
-    work: Path
+    work: Location
     verdict: Verdict | None = None
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Location:
         return self.work
 
     def made_by(self) -> Recipe | None:
