@@ -21,6 +21,7 @@ from xctvol.volume import Image, default_codec, halve_labels, image_label
 
 ISOTROPIC = Spacing(1, 1, 1)
 MATERIALS = Materials.numbered((1, 2, 3))
+WHOLE = (256, 256, 256)
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Measured:
 
 def _measure_in_memory(
     values: np.ndarray,
-    connectivity: int = 26,
-    block: Index3 = (256, 256, 256),
-    spacing: Spacing = ISOTROPIC,
-    greys: np.ndarray | None = None,
+    connectivity: int,
+    block: Index3,
+    spacing: Spacing,
+    greys: np.ndarray | None,
 ) -> Measured:
     """What the stage does, without files; labels 1..3 are materials."""
     shape, subject = values.shape, Subject(values.shape, connectivity)
@@ -87,7 +88,23 @@ def _links(index: int, grid: Grid, found: dict) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def measured() -> Callable[..., Measured]:
-    return _measure_in_memory
+    """Measures an array in memory, in `block`s; what several tests look at, it measures once."""
+    known: dict[tuple, Measured] = {}
+
+    def measure(
+        values: np.ndarray,
+        connectivity: int = 26,
+        block: Index3 = WHOLE,
+        spacing: Spacing = ISOTROPIC,
+        greys: np.ndarray | None = None,
+    ) -> Measured:
+        content = None if greys is None else (greys.dtype, greys.tobytes())
+        key = (values.shape, values.tobytes(), connectivity, block, spacing, content)
+        if key not in known:
+            known[key] = _measure_in_memory(values, connectivity, block, spacing, greys)
+        return known[key]
+
+    return measure
 
 
 @pytest.fixture

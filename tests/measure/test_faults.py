@@ -14,14 +14,14 @@ from xctvol.stages.measure.stage import measure_plan
 from xctvol.tables import open_tables
 from xctvol.units import Spacing
 
-BLOCK = (64, 20, 28)
+BLOCK = (64, 12, 28)
 OPTIONS = Options(6, instances="regions")
 
 
 @pytest.fixture
 def labels(labels_of):
     random = np.random.default_rng(11)
-    values = random.choice(np.uint8([0, 1, 2]), (130, 40, 28), p=[0.5, 0.2, 0.3])
+    values = random.choice(np.uint8([0, 1, 2]), (130, 24, 28), p=[0.7, 0.1, 0.2])
     return labels_of(values, Spacing(2.0, 0.5, 0.5))
 
 
@@ -38,18 +38,36 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def run_alone(code: str, *arguments: object) -> subprocess.CompletedProcess:
-    """Run `code` in another process; it finds labels, output and plan."""
+    """Run `code` in another process, which has imported all of measure and started no thread."""
     start = """
 import os, resource, signal, sys
 from pathlib import Path
+from xctvol.errors import PartialError
 from xctvol.stages.measure.options import Options
 from xctvol.stages.measure.stage import measure_plan
 from xctvol.labels import open_labels
 labels, output = open_labels(sys.argv[1]), Path(sys.argv[2])
-plan = measure_plan(labels, output, Options(6, instances="regions"), (64, 20, 28))
 """
     command = [sys.executable, "-c", start + code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+FORKED = """
+def plan_for(name):
+    options = Options(6, instances="regions")
+    return measure_plan(labels, output / name, options, (64, 12, 28))
+
+def forked(disturbed, name, *arguments):
+    child = os.fork()
+    if child == 0:
+        try:
+            disturbed(name, *arguments)
+        except PartialError as error:
+            print(name, error, flush=True)
+        finally:
+            os._exit(0)
+    print(name, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 
 
 @pytest.mark.slow
@@ -60,36 +78,46 @@ def test_two_processes_give_the_same_bytes(labels, want, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stage", "block"), [("measure", 2), ("link", 3), ("number", 1)])
-def test_a_killed_run_continues_with_the_same_bytes(labels, want, tmp_path, stage, block):
-    out = tmp_path / "out"
+def test_a_killed_run_continues_with_the_same_bytes(labels, want, tmp_path):
     killed = run_alone(
-        "def kill(progress):\n"
-        "    if (progress.stage.name, progress.block) == (sys.argv[3], int(sys.argv[4])):\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "plan.run(listen=kill)\n",
-        labels.volume.path, out, stage, block,
+        FORKED + "def disturbed(stage, block):\n"
+        "    def kill(progress):\n"
+        "        if (progress.stage.name, progress.block) == (stage, block):\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    plan_for(stage).run(listen=kill)\n"
+        "for stage, block in (('measure', 2), ('link', 3), ('number', 1)):\n"
+        "    forked(disturbed, stage, block)\n",
+        labels.volume.path, tmp_path,
     )  # fmt: skip  # the options of a process
-    assert killed.returncode == -9
-    with pytest.raises(InputError, match="unfinished"):
-        open_tables(out)
-    measure_plan(labels, out, OPTIONS, BLOCK).run()
-    assert contents(out) == want
+    assert killed.stdout.splitlines() == ["measure -9", "link -9", "number -9"], killed.stderr
+    for stage in ("measure", "link", "number"):
+        out = tmp_path / stage
+        with pytest.raises(InputError, match="unfinished"):
+            open_tables(out)
+        measure_plan(labels, out, OPTIONS, BLOCK).run()
+        assert contents(out) == want
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limit", [2_000, 20_000, 200_000])
-def test_a_full_disk_is_named_and_the_next_run_continues(labels, want, tmp_path, limit):
+def test_a_full_disk_is_named_and_the_next_run_continues(labels, want, tmp_path):
     """No file may grow beyond the limit, which the system reports as it does a full disk."""
-    out = tmp_path / "out"
+    limits = (2_000, 20_000, 200_000)
     full = run_alone(
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)\nplan.run()\n",
-        labels.volume.path, out, limit,
+        FORKED + "def disturbed(limit):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit),) * 2)\n"
+        "    plan_for(limit).run()\n"
+        "for limit in sys.argv[3:]:\n"
+        "    forked(disturbed, limit)\n",
+        labels.volume.path, tmp_path, *limits,
     )  # fmt: skip  # the options of a process
-    assert full.returncode == 1
-    assert "PartialError: the disk is full" in full.stderr
-    measure_plan(labels, out, OPTIONS, BLOCK).run()
-    assert contents(out) == want
+    said = full.stdout.splitlines()
+    assert len(said) == 2 * len(limits), full.stderr
+    for limit, line in zip(limits, said[::2], strict=True):
+        assert line.startswith(f"{limit} ")
+        assert "the disk is full" in line
+        out = tmp_path / str(limit)
+        measure_plan(labels, out, OPTIONS, BLOCK).run()
+        assert contents(out) == want
 
 
 def test_a_damaged_shard_is_named(labels, want, tmp_path):
@@ -114,7 +142,7 @@ def test_parts_in_any_order_give_the_same_bytes(labels, want, tmp_path):
 @pytest.mark.slow
 def test_memory_is_as_planned_and_does_not_grow_with_slices(labels_of, tmp_path):
     peaks, plans = [], []
-    for slices in (64, 640):
+    for slices in (64, 320):
         values = np.zeros((slices, 256, 384), np.uint8)
         values[:, ::5, ::7] = 1
         values[::4, 2::5, 3::7] = 2

@@ -113,8 +113,7 @@ def test_impossible_volumes_are_refused(volume):
         Options(min_volume_um3=volume)
 
 
-@pytest.mark.parametrize("connectivity", [6, 18, 26])
-@pytest.mark.parametrize("least", [0.0, 1.5])
+@pytest.mark.parametrize(("connectivity", "least"), [(6, 1.5), (18, 1.5), (26, 0.0), (26, 1.5)])
 def test_numbers_are_the_labels_of_scikit_image(values, labels, tmp_path, connectivity, least):
     options = Options(connectivity, min_volume_um3=least, instances="regions")
     tables = measure_plan(labels, tmp_path / "out", options, (7, 9, 28)).run()

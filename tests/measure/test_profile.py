@@ -13,10 +13,12 @@ from xctvol.stages.measure.properties import (
 from xctvol.units import Spacing
 
 MATERIALS = Materials.numbered((1, 2, 3))
+SPACING = Spacing(2.5, 1.0, 0.7)
+PARTS = (5, 4, 7)
 
 
 def test_perimeter_is_that_of_the_slices_regions(measured, adversarial):
-    totals = measured(adversarial, block=(5, 6, 7)).totals
+    totals = measured(adversarial, 26, PARTS, SPACING).totals
     got = slice_columns(totals, Spacing(1, 1, 1), MATERIALS)
     row = 0
     for image in adversarial:
@@ -48,8 +50,8 @@ def test_perimeter_of_oblong_pixels_is_left_empty(measured):
 
 
 def test_interfaces_count_the_faces_between_two_materials(measured, adversarial):
-    spacing = Spacing(2.5, 1.0, 0.7)
-    totals = measured(adversarial, block=(6, 5, 4)).totals
+    spacing = SPACING
+    totals = measured(adversarial, 26, PARTS, spacing).totals
     got = interface_columns(totals, spacing, MATERIALS)
     pairs = [(1, 2), (1, 3), (2, 3)]
     assert len(got["face_area_um2"]) == len(pairs)
@@ -66,15 +68,16 @@ def test_interfaces_count_the_faces_between_two_materials(measured, adversarial)
 
 def test_crofton_interface_is_what_two_materials_share(measured, adversarial):
     """(S_a + S_b - S_ab) / 2, with the surface of both together measured as one material."""
-    spacing = Spacing(2.5, 1.0, 0.7)
+    spacing = SPACING
 
     def surface(values):
-        totals = measured(values.astype(np.uint8), block=(4, 7, 5), spacing=spacing).totals
+        totals = measured(values.astype(np.uint8), 26, PARTS, spacing).totals
         return material_columns(totals, values.shape, spacing, MATERIALS, MATERIALS.names)[
             "surface_um2"
         ]
 
-    got = interface_columns(measured(adversarial).totals, spacing, MATERIALS)["surface_um2"]
+    totals = measured(adversarial, 26, PARTS, spacing).totals
+    got = interface_columns(totals, spacing, MATERIALS)["surface_um2"]
     each = surface(adversarial)
     for row, (a, b) in enumerate([(1, 2), (1, 3), (2, 3)]):
         both = surface(np.isin(adversarial, (a, b)))[0]

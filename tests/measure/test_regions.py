@@ -24,6 +24,7 @@ from xctvol.stages.measure.columns import (
     WIDTH_WITH_GREYS,
     empty_rows,
 )
+from xctvol.stages.measure.labelling import label_block
 from xctvol.stages.measure.properties import (
     interface_columns,
     material_columns,
@@ -38,6 +39,7 @@ MATERIALS = Materials.numbered((1, 2, 3))
 CONNECTIVITIES = (6, 18, 26)
 ISOTROPIC = Spacing(1, 1, 1)
 ANISOTROPIC = Spacing(2.5, 1.0, 0.7)
+PARTS = (5, 4, 7)
 
 
 def reference(values, connectivity):
@@ -66,7 +68,7 @@ def assert_equal(got, want):
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
 def test_numbers_and_counts_are_those_of_scikit_image(measured, adversarial, connectivity):
     want = reference(adversarial, connectivity)
-    rows = measured(adversarial, connectivity, block=(5, 4, 7)).rows
+    rows = measured(adversarial, connectivity, PARTS, ANISOTROPIC).rows
     _, first, voxels = np.unique(want[want > 0], return_index=True, return_counts=True)
     first = np.flatnonzero(want)[first]
     np.testing.assert_array_equal(rows[:, FIRST], first)  # region i begins where label i does
@@ -75,10 +77,26 @@ def test_numbers_and_counts_are_those_of_scikit_image(measured, adversarial, con
 
 
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+@settings(max_examples=50, deadline=None)
+@given(
+    values=arrays.arrays(
+        np.uint8,
+        st.tuples(st.integers(2, 4), st.integers(2, 5), st.integers(2, 20)),
+        elements=st.integers(0, 2),
+    )
+)
+def test_labels_of_a_block_are_those_of_scikit_image(connectivity, values):
+    want = reference(values, connectivity)
+    labels, count = label_block(values, connectivity)
+    np.testing.assert_array_equal(labels, want)
+    assert count == want.max()
+
+
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
 def test_properties_are_those_of_regionprops(measured, adversarial, connectivity):
     spacing = ANISOTROPIC
     want = reference(adversarial, connectivity)
-    found = measured(adversarial, connectivity, block=(6, 5, 8), spacing=spacing)
+    found = measured(adversarial, connectivity, PARTS, spacing)
     got = region_columns(found.rows, 1, adversarial.shape, spacing, MATERIALS)
     names = ("bbox", "centroid", "euler_number", "inertia_tensor_eigvals", "area", "extent")
     names += ("axis_major_length", "axis_minor_length", "equivalent_diameter_area")
@@ -102,7 +120,7 @@ def test_properties_are_those_of_regionprops(measured, adversarial, connectivity
 
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     values=arrays.arrays(
@@ -120,10 +138,11 @@ def test_tables_do_not_depend_on_blocks(measured, connectivity, values, block):
 
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
 def test_hard_tables_do_not_depend_on_blocks(measured, adversarial, connectivity):
-    whole = columns(measured(adversarial, connectivity), adversarial.shape)
-    for block in ((1, 50, 50), (4, 6, 5)):
-        found = measured(adversarial, connectivity, block)
-        assert_equal(columns(found, adversarial.shape), whole)
+    shape, spacing = adversarial.shape, ANISOTROPIC
+    whole = measured(adversarial, connectivity, spacing=spacing)
+    for block in ((1, 50, 50), PARTS):
+        found = measured(adversarial, connectivity, block, spacing)
+        assert_equal(columns(found, shape, spacing), columns(whole, shape, spacing))
 
 
 def test_regions_of_one_material_are_those_of_scipy(measured):

@@ -152,11 +152,15 @@ def test_wide_labels_are_measured_if_they_are_small(values, labels_of, tmp_path)
     measure(wide, tmp_path / "wide").run()
     one, other = tmp_path / "narrow" / "regions.csv", tmp_path / "wide" / "regions.csv"
     assert one.read_bytes() == other.read_bytes()
-    values = values.astype(np.uint16)
-    values[0, 0, 0] = 300
-    labels = labels_of(values, materials=MATERIALS, name="large.zarr")
-    with pytest.raises(InputError, match="label 300 in 1 voxels"):
-        measure(labels, tmp_path / "large").run()
+
+
+@pytest.mark.parametrize(("dtype", "label"), [(np.uint16, 300), (np.int16, -3)])
+def test_labels_that_no_material_can_have_are_refused(values, labels_of, tmp_path, dtype, label):
+    values = values.astype(dtype)
+    values[0, 0, 0] = label
+    labels = labels_of(values, materials=MATERIALS)
+    with pytest.raises(InputError, match=rf"label {label} in 1 voxel .* are 1 to 255"):
+        measure(labels, tmp_path / "out").run()
 
 
 def test_an_impossible_connectivity_is_refused(labels, tmp_path):
@@ -175,7 +179,7 @@ def test_nothing_to_find_is_a_result(labels_of, tmp_path):
 def test_missing_and_damaged_tables_are_named(labels, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         open_tables(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="has no tables"):
+    with pytest.raises(InputError, match="holds no finished measurements"):
         open_tables(tmp_path)
     out = tmp_path / "out"
     measure(labels, out).run()

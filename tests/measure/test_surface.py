@@ -13,6 +13,7 @@ from xctvol.units import Spacing
 
 MATERIALS = Materials.numbered((1, 2, 3))
 SPACINGS = [Spacing(0.65, 0.65, 0.65), Spacing(2.5, 1.0, 0.7)]
+PARTS = (5, 4, 7)
 
 
 def blobs(shape=(20, 22, 18), seed=5):
@@ -42,9 +43,9 @@ def test_marching_cubes_area_of_each_region(measured, spacing, connectivity):
 @pytest.mark.parametrize("connectivity", [6, 18, 26])
 def test_material_is_measured_as_one_object(measured, adversarial, connectivity):
     got = material_columns(
-        measured(adversarial, connectivity, (6, 7, 5)).totals,
+        measured(adversarial, connectivity, PARTS, SPACINGS[1]).totals,
         adversarial.shape,
-        Spacing(1, 1, 1),
+        SPACINGS[1],
         MATERIALS,
         MATERIALS.names,
     )
@@ -98,8 +99,8 @@ def test_connectivity_is_corrected_for_edges(measured, adversarial, connectivity
 
     The faces' count by halves, since a neighbouring volume would have them as well.
     """
-    spacing = Spacing(2.5, 1.0, 0.7)
-    totals = measured(adversarial, connectivity, (6, 7, 5)).totals
+    spacing = SPACINGS[1]
+    totals = measured(adversarial, connectivity, PARTS, spacing).totals
     got = material_columns(totals, adversarial.shape, spacing, MATERIALS, MATERIALS.names)
     volume = adversarial.size * spacing.volume
     for row, value in enumerate((1, 2, 3)):

@@ -1,6 +1,8 @@
 """Measuring labels: volumes, surfaces, regions and interfaces, block by block, equal to in-memory.
 
-marks, runs, cells, profile    loops over voxels; exact integers
+marks                          finding the few voxels of a row that need a closer look
+labelling                      components of one block
+runs, cells, profile           loops over voxels; exact integers
 columns, surface               what they add up: rows of a table, and tables of cells
 components, ambiguous          what one block cannot know alone
 block                          all of these for one block
@@ -14,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from xctvol.locations import local
 from xctvol.plan import Plan
 from xctvol.stages.measure.options import Options
 
@@ -56,4 +59,4 @@ def measure(
     options = Options(
         connectivity, tuple(materials), tuple(tissue), min_volume_um3, intensity, instances
     )
-    return measure_plan(labels, Path(output), options)
+    return measure_plan(labels, local(output, "the folder of tables"), options)

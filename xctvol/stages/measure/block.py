@@ -25,7 +25,8 @@ from xctvol.stages.measure.columns import (
     Rows,
     empty_rows,
 )
-from xctvol.stages.measure.components import Connectivity, Planes, label_block, open_labels
+from xctvol.stages.measure.components import Planes, open_labels
+from xctvol.stages.measure.labelling import Connectivity, label_block
 from xctvol.stages.measure.merge import census
 from xctvol.stages.measure.profile import LINES, REACH, count_lines
 from xctvol.stages.measure.runs import add_greys, add_voxels
@@ -113,8 +114,8 @@ def around_core(core: Box) -> tuple[Index3, tuple[slice, slice, slice]]:
 
 
 def labelled_part(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The core with one voxel on each side, as `runs` and `cells` look at it; a copy."""
-    return np.array(values[_LABELLED], order="C")  # cc3d refuses arrays that it cannot write to
+    """The core with one voxel on each side, as `runs` and `cells` look at it; contiguous."""
+    return np.ascontiguousarray(values[_LABELLED])
 
 
 def measure_block(
@@ -179,7 +180,7 @@ def _present(block: NDArray[np.uint8], voxels: NDArray[np.int64]) -> NDArray[np.
     seen = np.zeros(256, bool)
     seen[voxels.any(axis=0)] = True
     for plane in (block[0], block[:, 0], block[:, :, 0]):
-        seen[np.unique(plane)] = True
+        seen[plane] = True
     seen[0] = False
     return np.flatnonzero(seen).astype(np.uint8)
 

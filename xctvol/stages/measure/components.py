@@ -1,4 +1,4 @@
-"""Connected components of one block, and how they continue in its neighbours.
+"""How the connected components of one block continue in its neighbours.
 
 A block is labelled together with one voxel of low halo. The halo belongs to up to seven
 neighbours, which label the same voxels themselves: where both look at one voxel they name one
@@ -7,9 +7,8 @@ voxels lie together in at least one block with its halo.
 """
 
 from itertools import product
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,15 +16,12 @@ from xctvol.grid import Index3
 
 __all__ = [
     "LOW_NEIGHBOURS",
-    "Connectivity",
     "Plane",
     "Planes",
-    "label_block",
     "links",
     "open_labels",
 ]
 
-Connectivity = Literal[6, 18, 26]
 Plane = NDArray[np.uint32]
 
 LOW_NEIGHBOURS: tuple[Index3, ...] = tuple(
@@ -55,17 +51,6 @@ class Planes(NamedTuple):
         """The same planes with `numbers` of the labels in their place."""
         low, high = ([numbers[plane] for plane in side] for side in self)
         return Planes((low[0], low[1], low[2]), (high[0], high[1], high[2]))
-
-
-def label_block(
-    block: NDArray[np.uint8], connectivity: Connectivity
-) -> tuple[NDArray[np.uint32], int]:
-    """Number the components of equal, non-zero values from 1; returns labels and their count."""
-    labels: NDArray[np.uint32]
-    labels, count = cc3d.connected_components(  # type: ignore[assignment] # dtype is out_dtype
-        block, connectivity=connectivity, out_dtype=np.uint32, return_N=True
-    )
-    return labels, count
 
 
 def open_labels(planes: Planes, has_next: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:

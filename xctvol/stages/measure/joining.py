@@ -32,7 +32,10 @@ _BATCH = 1 << 15  # rows in memory, and in a row group: 10 MB, and a few times t
 
 @dataclass(frozen=True)
 class Joining:
-    """Write the tables from what the blocks left in `scratch`, and the numbers of their labels."""
+    """Write the tables from what the blocks left in `scratch`.
+
+    Where they are `numbered`, as a volume of numbers needs, so are the labels of each block.
+    """
 
     output: Path
     scratch: Scratch
@@ -41,6 +44,7 @@ class Joining:
     materials: Materials
     tissue: tuple[str, ...]
     blocks: tuple[Block, ...]
+    numbered: bool
 
     def __call__(self) -> None:
         if self.scratch.is_joined():
@@ -55,7 +59,8 @@ class Joining:
         )
         count = int(totals.census[:, REGIONS].sum())
         write_regions(self.output, count, self._regions(totals))
-        self._number(totals, np.min_scalar_type(count))
+        if self.numbered:
+            self._number(totals, np.min_scalar_type(count))
         self.scratch.finish(count)
 
     def _load(self, block: Block) -> tuple[BlockMeasures, NDArray[np.int64]]:

@@ -12,6 +12,21 @@ __all__ = ["Positions", "marked", "positions", "row_of_marks"]
 Positions = NDArray[np.uint64]
 
 _GROUP = 8  # bytes compared as one integer
+_TO_BITS = np.uint64(0x0102040810204080)  # times eight bytes of 0 or 1: their bits, at the top
+_TOP = np.uint64(56)
+
+
+def _positions_of_bits() -> NDArray[np.uint64]:
+    """Where the ones are in each byte, (256, 8), filled with zeros."""
+    table = np.zeros((256, _GROUP), np.uint64)
+    for byte in range(256):
+        ones = [bit for bit in range(_GROUP) if byte >> bit & 1]
+        table[byte, : len(ones)] = ones
+    return table
+
+
+_ONES = _positions_of_bits()
+_COUNTS = np.array([byte.bit_count() for byte in range(256)], np.uint64)
 
 
 @njit(cache=True, nogil=True)
@@ -28,12 +43,17 @@ def positions(length: int) -> Positions:
 
 @njit(cache=True, nogil=True)
 def marked(marks: NDArray[np.uint8], found: Positions) -> int:
-    """Write the positions of all ones among `marks` (0 or 1) to `found`; returns their number."""
+    """Write the positions of all ones among `marks` (0 or 1) to `found`; returns their number.
+
+    A group's eight places are written whatever it holds, and those beyond its ones written over
+    by the next: without a branch, as which voxels are marked cannot be guessed.
+    """
     groups = marks.view(np.uint64)
-    count = 0
+    count = np.uint64(0)
     for group in range(groups.size):
         if groups[group]:
-            for x in range(_GROUP * group, _GROUP * (group + 1)):
-                found[count] = x
-                count += marks[x]  # without a branch: which voxels are marked cannot be guessed
-    return count
+            byte = groups[group] * _TO_BITS >> _TOP
+            for i in range(_GROUP):
+                found[count + np.uint64(i)] = np.uint64(_GROUP * group) + _ONES[byte, i]
+            count += _COUNTS[byte]
+    return int(count)

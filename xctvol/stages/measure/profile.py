@@ -21,11 +21,21 @@ REACH = 2
 _LENGTHS = np.array([1.0, math.sqrt(2), (1 + math.sqrt(2)) / 2])
 
 
-def _kinds() -> NDArray[np.int8]:
-    """Kind of a border pixel, or -1, by its border neighbours: bits of 4 direct, 4 diagonal."""
-    by_code = {5: 0, 7: 0, 15: 0, 17: 0, 25: 0, 27: 0, 21: 1, 33: 1, 13: 2, 23: 2}
-    codes = [1 + 2 * (m & 15).bit_count() + 10 * (m >> 4).bit_count() for m in range(256)]
-    return np.array([by_code.get(code, -1) for code in codes], np.int8)
+_DIAGONAL = 8  # above four direct neighbors, in the bits of a neighborhood
+_OTHER = LINES  # border pixels of no length
+
+
+def _kinds() -> NDArray[np.uint8]:
+    """Kind of a border pixel, by the number of its direct and _DIAGONAL times diagonal neighbors.
+
+    Neighbors are border pixels themselves.
+    """
+    by_neighbors = {(2, 0): 0, (3, 0): 0, (2, 1): 0, (3, 1): 0, (2, 2): 0, (3, 2): 0}
+    by_neighbors |= {(0, 2): 1, (1, 3): 1, (1, 1): 2, (1, 2): 2}
+    kinds = np.full(_DIAGONAL * 5, _OTHER, np.uint8)
+    for (direct, diagonal), kind in by_neighbors.items():
+        kinds[direct + _DIAGONAL * diagonal] = kind
+    return kinds
 
 
 _KINDS = _kinds()
@@ -50,24 +60,24 @@ def count_lines(values: Values, rows: int, columns: int) -> NDArray[np.int64]:
     all sides; they are zero outside the volume.
     """
     slices, height, width = values.shape
-    counts = np.zeros((slices, 256, LINES), np.int64)
+    counts = np.zeros((slices, 256, LINES + 1), np.int64)
     border = np.zeros((height, width), np.uint8)
+    neighbors = np.zeros(width, np.uint8)
     marks, found = row_of_marks(width), positions(width)
     for i in range(slices):
-        image = values[i]
+        image, count = values[i], counts[i]
         for y in range(1, height - 1):
             _mark_border(image[y - 1], image[y], image[y + 1], border[y])
         for y in range(REACH, REACH + rows):
-            above, here, below = border[y - 1], border[y], border[y + 1]
+            here = border[y]
+            _count_neighbors(border[y - 1], here, border[y + 1], neighbors)
             counted = here[REACH : REACH + columns]
             for x in range(counted.size):
                 marks[x] = counted[x] != 0
             for at in range(marked(marks, found)):
                 x = found[at] + np.uint64(REACH)
-                kind = _KINDS[_neighbours(above, here, below, x)]
-                if kind >= 0:
-                    counts[i, here[x], kind] += 1
-    return counts
+                count[here[x], _KINDS[neighbors[x]]] += 1
+    return counts[:, :, :LINES].copy()
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -79,18 +89,18 @@ def _mark_border(above: Values, row: Values, below: Values, border: Values) -> N
         border[x] = value if differs | (row[x + 1] ^ value) else 0
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _neighbours(above: Values, here: Values, below: Values, x: int) -> int:
-    """Which of a pixel's neighbours are border pixels of its value."""
-    before, after = x - np.uint64(1), x + np.uint64(1)
-    value = here[x]
-    return int(
-        np.intp(above[x] == value)
-        | np.intp(below[x] == value) << 1
-        | np.intp(here[before] == value) << 2
-        | np.intp(here[after] == value) << 3
-        | np.intp(above[before] == value) << 4
-        | np.intp(above[after] == value) << 5
-        | np.intp(below[before] == value) << 6
-        | np.intp(below[after] == value) << 7
-    )
+@njit(cache=True, nogil=True)
+def _count_neighbors(above: Values, here: Values, below: Values, neighbors: Values) -> None:
+    """How many border pixels of its own value are around each pixel; an index of _KINDS."""
+    for x in range(1, here.size - 1):
+        value = here[x]
+        neighbors[x] = (
+            np.uint8(above[x] == value)
+            + np.uint8(below[x] == value)
+            + np.uint8(here[x - 1] == value)
+            + np.uint8(here[x + 1] == value)
+            + _DIAGONAL * np.uint8(above[x - 1] == value)
+            + _DIAGONAL * np.uint8(above[x + 1] == value)
+            + _DIAGONAL * np.uint8(below[x - 1] == value)
+            + _DIAGONAL * np.uint8(below[x + 1] == value)
+        )

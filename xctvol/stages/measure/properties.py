@@ -88,14 +88,10 @@ def region_columns(
 
 def _shape_columns(rows: Rows, spacing: Spacing) -> Columns:
     """Principal moments of inertia per voxel, and axes of the ellipsoid that has them."""
-    variance, covariance = _covariance(rows, spacing)
-    trace = variance.sum(axis=1)
-    tensor = np.empty((len(rows), 3, 3))
-    for axis in range(3):
-        tensor[:, axis, axis] = trace - variance[:, axis]
-    for column, (a, b) in enumerate(((0, 1), (0, 2), (1, 2))):
-        tensor[:, a, b] = tensor[:, b, a] = -covariance[:, column]
-    moments, vectors = np.linalg.eigh(tensor)
+    moments, vectors = np.zeros((len(rows), 3)), np.zeros((len(rows), 3, 3))
+    vectors[:] = np.eye(3)
+    several = rows[:, VOXELS] > 1  # one voxel has no moments, and most regions of noise are one
+    moments[several], vectors[several] = np.linalg.eigh(_inertia(rows[several], spacing))
     low, middle, high = moments.clip(min=0).T
     direction = _positive(vectors[:, :, 0])  # around the long axis there is the least inertia
     return {
@@ -107,6 +103,18 @@ def _shape_columns(rows: Rows, spacing: Spacing) -> Columns:
         "axis_minor_um": np.sqrt(10 * np.maximum(0, -high + middle + low)),
         **{f"orientation_{axis}": direction[:, i] for i, axis in enumerate(_AXES)},
     }
+
+
+def _inertia(rows: Rows, spacing: Spacing) -> NDArray[np.float64]:
+    """Tensors of inertia per voxel, (n, 3, 3), in um2."""
+    variance, covariance = _covariance(rows, spacing)
+    trace = variance.sum(axis=1)
+    tensor = np.empty((len(rows), 3, 3))
+    for axis in range(3):
+        tensor[:, axis, axis] = trace - variance[:, axis]
+    for column, (a, b) in enumerate(((0, 1), (0, 2), (1, 2))):
+        tensor[:, a, b] = tensor[:, b, a] = -covariance[:, column]
+    return tensor
 
 
 def _positive(direction: NDArray[np.float64]) -> NDArray[np.float64]:

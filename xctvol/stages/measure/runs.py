@@ -17,9 +17,10 @@ from xctvol.stages.measure.columns import (
     GREY_SQUARES,
     GREY_SUM,
     VALUE,
+    VOXELS,
     Rows,
 )
-from xctvol.stages.measure.marks import marked, positions, row_of_marks
+from xctvol.stages.measure.marks import Positions, marked, positions, row_of_marks
 
 __all__ = ["add_greys", "add_voxels"]
 
@@ -28,6 +29,10 @@ Labels = NDArray[np.uint32]
 Values = NDArray[np.uint8]
 
 _LOW, _HIGH = BOX_LOW.start, BOX_HIGH.start
+
+# columns of a label's line: its voxels in one row, sums of x and x^2, where it begins and ends
+_N, _SUM, _SQUARES, _X, _END = range(5)
+_LINE_WIDTH = 5
 
 
 @njit(cache=True, nogil=True)
@@ -39,22 +44,24 @@ def add_voxels(
     `origin` is the core's first voxel in the volume of `shape`, both (3,).
     """
     depth, height, width = values.shape
+    left = origin[2] - 1
     marks, found = row_of_marks(width), positions(width)
+    squares = _sums_of_squares(left, width)
+    lines, touched = np.zeros((len(rows), _LINE_WIDTH), np.int64), np.empty(width, np.int64)
     for i in range(1, depth - 1):
         z = origin[0] + i - 1
         for j in range(1, height - 1):
             y = origin[1] + j - 1
-            row = values[i, j]
-            before_first = (z * shape[1] + y) * shape[2] + origin[2] - 1
-            count = _find_runs(row, marks, found)
-            for run in range(count - 1):
-                start = found[run]
-                value = row[start]
-                if value:
-                    n, x = int(found[run + 1] - start), int(start)
-                    _add_run(rows[labels[i, j, start]], z, y, origin[2] + x - 1, n)
-                    _note_first(rows[labels[i, j, start]], before_first + x, value)
-                    voxels[i - 1, value] += n
+            before_first = (z * shape[1] + y) * shape[2]
+            runs = found[: _find_runs(values[i, j], marks, found)]
+            for label in touched[: _add_runs(runs, labels[i, j], left, squares, lines, touched)]:
+                line, sums = lines[label], rows[label]
+                if label:
+                    if sums[VOXELS] == 0:  # lines come by slices and rows
+                        _begin(sums, z, before_first + line[_X], values[i, j, line[_X] - left])
+                    _add_line(sums, z, y, line)
+                    voxels[i - 1, sums[VALUE]] += line[_N]
+                line[:_X] = 0
 
 
 @njit(cache=True, nogil=True)
@@ -85,32 +92,63 @@ def _find_runs(row: Values, marks: NDArray[np.uint8], found: NDArray[np.uint64])
     return marked(marks, found)
 
 
+@njit(cache=True, nogil=True)
+def _sums_of_squares(left: int, width: int) -> Ints:
+    """Sum of the squares of all numbers below `left`, below `left + 1` and so on, (width,)."""
+    below = np.arange(left, left + width)
+    return (below - 1) * below * (2 * below - 1) // 6
+
+
+@njit(cache=True, nogil=True)
+def _add_runs(
+    runs: Positions, labels: Labels, left: int, squares: Ints, lines: Ints, touched: Ints
+) -> int:
+    """Add the runs of a row to the lines of their labels; write to `touched` which there are.
+
+    Many runs share few labels: added up here, they go to the rows of their labels but once. Returns
+    the number of labels.
+    """
+    count = 0
+    for run in range(runs.size - 1):
+        start, end = runs[run], runs[run + 1]
+        label = labels[start]
+        x, n = left + np.int64(start), np.int64(end - start)
+        if lines[label, _N] == 0:
+            touched[count] = label
+            count += 1
+            lines[label, _X] = x
+        lines[label, _N] += n
+        lines[label, _SUM] += n * (2 * x + n - 1) >> 1
+        lines[label, _SQUARES] += squares[end] - squares[start]
+        lines[label, _END] = x + n
+    return count
+
+
 @njit(cache=True, nogil=True, inline="always")
-def _add_run(sums: Ints, z: int, y: int, x: int, n: int) -> None:
-    end = x + n
-    sum_x = n * (x + end - 1) // 2
+def _begin(row: Ints, z: int, raster: int, value: int) -> None:
+    row[_LOW] = z
+    row[FIRST] = raster
+    row[VALUE] = value
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _add_line(sums: Ints, z: int, y: int, line: Ints) -> None:
+    n, sum_x = line[_N], line[_SUM]
     sums[0] += n
     sums[1] += n * z
     sums[2] += n * y
     sums[3] += sum_x
     sums[4] += n * z * z
     sums[5] += n * y * y
-    sums[6] += ((end - 1) * end * (2 * end - 1) - (x - 1) * x * (2 * x - 1)) // 6
+    sums[6] += line[_SQUARES]
     sums[7] += n * z * y
     sums[8] += z * sum_x
     sums[9] += y * sum_x
-    sums[_LOW] = min(sums[_LOW], z)
     sums[_LOW + 1] = min(sums[_LOW + 1], y)
-    sums[_LOW + 2] = min(sums[_LOW + 2], x)
-    sums[_HIGH] = max(sums[_HIGH], z + 1)
+    sums[_LOW + 2] = min(sums[_LOW + 2], line[_X])
+    sums[_HIGH] = z + 1
     sums[_HIGH + 1] = max(sums[_HIGH + 1], y + 1)
-    sums[_HIGH + 2] = max(sums[_HIGH + 2], end)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _note_first(row: Ints, raster: int, value: int) -> None:
-    row[FIRST] = min(row[FIRST], raster)
-    row[VALUE] = value
+    sums[_HIGH + 2] = max(sums[_HIGH + 2], line[_END])
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -24,8 +24,8 @@ from xctvol.stages.measure.tasks import (
     numbers_image,
     reading,
 )
-from xctvol.tables import Tables, TablesProduct, finish_tables
-from xctvol.volume import Checksums, Volume, layout_of, read_attributes
+from xctvol.tables import Tables, TablesProduct
+from xctvol.volume import Checksums, Volume, bytes_in_transit, layout_of, read_attributes
 
 __all__ = ["measure_plan"]
 
@@ -36,7 +36,7 @@ _BYTES_PER_REGION = 450  # a row in scratch, and in two tables
 _VOXELS_PER_REGION = 1000  # a guess: how many regions there are is not known before
 _NUMBER_BYTES = 4
 _SLAB_COPIES = 3  # of the numbers: the slab, and what halving it for the pyramid takes
-_SHAPED_BY = ("xctvol", "numpy", "scikit-image", "connected-components-3d")
+_SHAPED_BY = ("xctvol", "numpy", "scikit-image")
 
 
 def measure_plan(
@@ -58,7 +58,10 @@ def measure_plan(
     scan = None if options.intensity is None else str(options.intensity.path)
     measure, link = MeasureBlock(reader, scan, scratch, subject), LinkBlock(scratch, grid.counts)
     numbered = Journal(progress / "numbered")
-    joining = Joining(output, scratch, subject, volume.spacing, materials, tissue, blocks)
+    with_numbers = product.instances is not None
+    joining = Joining(
+        output, scratch, subject, volume.spacing, materials, tissue, blocks, with_numbers
+    )
     stages = [
         Stage("measure", measure, blocks, Journal(progress / "measured"), "blocks"),
         Stage("link", link, blocks, Journal(progress / "linked"), "blocks", joining),
@@ -98,10 +101,10 @@ class _Conclusion:
             path = self.product.path / self.product.instances
             image = numbers_image(path, volume.shape, self.scratch.regions())
             own = {"instances": str(volume.path), "recipe": self.recipe.to_json()}
-            slabs = self.numbered.results().values()
+            slabs = self.numbered.all_results(len(image.layout.slabs))
             checksums = Checksums.joined((slab["shards"], ()) for slab in slabs)
             image.finish(volume.spacing, {"image-label": {}}, own, checksums)
-        finish_tables(self.product.path, self._record(), self.recipe)
+        self.product.finish(self._record(), self.recipe)
 
     def _record(self) -> dict[str, Any]:
         volume = self.labels.volume
@@ -149,7 +152,14 @@ def _peak_memory(volume: Volume, options: Options, blocks: tuple[Block, ...]) ->
     if options.instances is not None:
         slab = layout_of(volume.shape).slabs[0].write.size
         need += _SLAB_COPIES * _NUMBER_BYTES * slab
-    return need
+    return need + _bytes_in_transit(volume, options, blocks)
+
+
+def _bytes_in_transit(volume: Volume, options: Options, blocks: tuple[Block, ...]) -> int:
+    """The labels of a block, or the grey values, as they come from a bucket."""
+    read = [volume] if options.intensity is None else [volume, options.intensity]
+    largest = max(block.read.size for block in blocks)
+    return max(bytes_in_transit(each.path, largest * each.dtype.itemsize) for each in read)
 
 
 def _reads(volume: Volume, options: Options, blocks: tuple[Block, ...]) -> int:

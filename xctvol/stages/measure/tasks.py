@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from xctvol.errors import InputError
 from xctvol.grid import Block, Box, Grid, Index3
+from xctvol.locations import Location
 from xctvol.materials import UNLABELLED
 from xctvol.stages.measure.block import (
     HALO,
@@ -18,7 +19,8 @@ from xctvol.stages.measure.block import (
     labelled_part,
     measure_block,
 )
-from xctvol.stages.measure.components import LOW_NEIGHBOURS, label_block, links
+from xctvol.stages.measure.components import LOW_NEIGHBOURS, links
+from xctvol.stages.measure.labelling import label_block
 from xctvol.stages.measure.scratch import Scratch
 from xctvol.stages.measure.surface import cell_table
 from xctvol.volume import Image, Volume, default_codec, halve_labels, open_volume
@@ -134,7 +136,7 @@ class NumberSlab:
         return {"shards": image.write(slab.start[0], numbers, halve_labels)}
 
 
-def numbers_image(path: Path, shape: Index3, regions: int) -> Image:
+def numbers_image(path: Location, shape: Index3, regions: int) -> Image:
     """The volume of region numbers, in the smallest type that holds them all."""
     dtype = np.min_scalar_type(regions)
     return Image(path, shape, dtype, default_codec(dtype))
@@ -156,7 +158,10 @@ def _narrowed(path: Any, voxels: NDArray[Any], core: Box) -> NDArray[np.uint8]:
 
 def _unknown(path: str, label: int, count: int, core: Box) -> InputError:
     (z0, *_), (z1, *_) = core.start, core.stop
+    fits = 0 < label < 256
+    voxels = "1 voxel" if count == 1 else f"{count} voxels"
+    remedy = "add it to the materials" if fits else "labels of materials are 1 to 255"
     return InputError(
-        f"{path} has label {label} in {count} voxels of slices {z0} to {z1 - 1}, but no material "
-        "with this label, so they would be missing from all tables; add it to the materials"
+        f"{path} has label {label} in {voxels} of slices {z0} to {z1 - 1}, but no material with "
+        f"this label, so they would be missing from all tables; {remedy}"
     )
