@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from PIL import Image
 
 from xctvol.errors import InputError, PlanError, UsageError
 from xctvol.materials import Materials
@@ -80,6 +81,7 @@ def test_scores_equal_counting_by_hand(threshold, pairs, images, tmp_path):
             row, pooled = rows[name, "ab"[k]], by_hand(*together, k)
             found = [row.accuracy, row.precision, row.recall, row.f1]
             assert found == pytest.approx(pooled)
+            assert row.iou == pytest.approx(row.f1 / (2 - row.f1))
             each = [by_hand(a, p, k) for a, p in zip(annotated, predicted, strict=True)]
             assert row.image_mean_f1 == pytest.approx(np.mean([scores[3] for scores in each]))
             assert row.pixels == np.sum(together[0] == k)
@@ -112,7 +114,39 @@ def test_tables_add_up(threshold, pairs, images, tmp_path):
     assert int(rows[4]["predicted_pixels"]) == np.sum(images[1] > 101)
     record = json.loads((tmp_path / "scores" / "evaluate.json").read_text())
     assert record["recipe"]["verb"] == "evaluate"
+    cells = table(tmp_path / "scores", "scores.csv")
+    assert [row["material"] for row in record["scores"]] == ["a", "b", "absent"]
+    for row, cell in zip(record["scores"], cells, strict=True):
+        assert {k: "" if v is None else str(v) for k, v in row.items()} == cell
+    with Image.open(tmp_path / "scores" / "scores.png") as figure:
+        assert figure.format == "PNG"
+        assert len(np.unique(np.asarray(figure))) > 10
     assert not (tmp_path / "scores" / ".xctvol").exists()
+
+
+def test_pixels_without_annotation_do_not_count(threshold, images, tmp_path):
+    """Annotated b above 100 in the left half only, and one slice in nothing but a corner."""
+    for i, image in enumerate(images):
+        mask = (image > 100).astype(np.uint8)
+        mask[:, 8:] = 77
+        if i == 1:
+            mask[5:] = 77
+        for kind, pixels in (("images", image), ("masks", mask)):
+            (tmp_path / "sparse" / kind).mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(tmp_path / "sparse" / kind / f"s{i}.tif", pixels)
+    materials = replace(THREE, ignore=((77,),))
+    pairs = open_pairs(tmp_path / "sparse", materials)
+    scores = evaluate([threshold(150)], pairs, tmp_path / "scores", device="cpu").run()
+    parts = [images[0][:, :8], images[1][:5, :8]]
+    seen = np.concatenate([part.ravel() for part in parts])
+    for k in (0, 1):
+        row = scores.table[k]
+        assert [row.accuracy, row.precision, row.recall, row.f1] == pytest.approx(
+            by_hand(seen > 100, seen > 150, k)
+        )
+        assert row.pixels == np.sum((seen > 100) == k)
+    confusion = table(tmp_path / "scores", "confusion.csv")
+    assert sum(int(row["pixels"]) for row in confusion) == seen.size
 
 
 def test_models_of_one_name_are_told_apart(threshold, pairs, tmp_path):

@@ -3,21 +3,11 @@
 import numpy as np
 import pytest
 import tifffile
-import torch
 
 from xctvol.materials import Materials
 from xctvol.pairs import open_pairs
 
 TWO = Materials.from_json([{"name": "ground", "mask": 0}, {"name": "disk", "mask": 255}])
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Small arrays: two threads that wait for each other would be slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

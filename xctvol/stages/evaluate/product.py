@@ -1,51 +1,68 @@
 """The product of an evaluation: a folder of tables, finished once evaluate.json is there.
 
 scores.csv       one row a model and material: pooled over all pixels, and mean over images
+scores.png       the same as a picture
 per_image.csv    one row a model, image and material
 confusion.csv    one row a model and pair of materials: annotated, predicted, pixels
-evaluate.json    macro-F1 of each model, the best one, and the recipe; written last
+evaluate.json    scores.csv, macro-F1 of each model, the best one, and the recipe; written last
 
-Definitions are in `xctvol.model.scores`; an empty cell is a score that does not exist.
+A baseline stands in all of them as one more model, the last; its `kind` is baseline.
+
+Definitions are in `xctvol.model.scores` and `boundaries`; an empty cell, or null, is a score that
+does not exist.
 """
 
 import csv
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xctvol.errors import InputError, PlanError
-from xctvol.files import read_json, remove_tree, staged, write_json
+from xctvol.errors import InputError
+from xctvol.files import staged
 from xctvol.journal import Recipe
-from xctvol.model.scores import METRICS, MaterialScores
-from xctvol.plan import read_recipe
+from xctvol.materials import Materials
+from xctvol.model.scores import METRICS, MaterialScores, mean_without_nan
+from xctvol.plan import FolderProduct
+from xctvol.stages.evaluate.boundaries import boundary_f1
+from xctvol.stages.evaluate.figure import draw_scores
 
 __all__ = ["Counts", "ScoreRow", "Scores", "ScoresProduct", "open_scores", "write_scores"]
 
-_MARK = "evaluate.json"
 _SCORES, _PER_IMAGE, _CONFUSION = "scores.csv", "per_image.csv", "confusion.csv"
-_WORK = ".xctvol"
+_FIGURE = "scores.png"
+
+Metrics = dict[str, NDArray[np.float64]]
+"""Values (..., materials) of each metric, in the order of the tables."""
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """Scores of one model and material; NaN where a score does not exist."""
+    """Scores of one model and material; NaN where a score does not exist.
+
+    `kind` is model, or baseline.
+    """
 
     model: str
+    kind: str
     material: str
     pixels: int
     accuracy: float
     precision: float
     recall: float
     f1: float
+    iou: float
+    boundary_f1: float
     image_mean_accuracy: float
     image_mean_precision: float
     image_mean_recall: float
     image_mean_f1: float
+    image_mean_iou: float
+    image_mean_boundary_f1: float
 
 
 @dataclass(frozen=True)
@@ -56,124 +73,126 @@ class Scores:
     table: tuple[ScoreRow, ...]
     macro_f1: dict[str, float]
     best: Path
-    """File of the model with the largest macro-F1; of equal ones the first."""
+    """File of the model with the largest macro-F1; of equal ones the first. Never the baseline."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Confusion matrices (models, images, materials, materials): [annotated, predicted]."""
+    """Counts of each model, and last of the baseline if there is one, on each image.
+
+    `pixels` holds confusion matrices (models, images, materials, materials): [annotated,
+    predicted]; `boundaries` (models, images, materials, 4) what `boundary_counts` returns.
+    """
 
     models: tuple[Path, ...]
+    baseline: str | None
     images: tuple[str, ...]
-    materials: tuple[str, ...]
+    materials: Materials
     pixels: NDArray[np.int64]
+    boundaries: NDArray[np.int64]
 
     @property
-    def model_names(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """The file's stem where that is enough to tell the models apart, else its path."""
-        stems = tuple(path.stem for path in self.models)
-        return stems if len(set(stems)) == len(stems) else tuple(map(str, self.models))
+        last = () if self.baseline is None else (self.baseline,)
+        stems = (*(path.stem for path in self.models), *last)
+        return stems if len(set(stems)) == len(stems) else (*map(str, self.models), *last)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        models = ("model",) * len(self.models)
+        return models if self.baseline is None else (*models, "baseline")
 
 
 @dataclass(frozen=True)
-class ScoresProduct:
-    """A folder of scores as the product of a plan. Other files in it are left alone."""
+class ScoresProduct(FolderProduct):
+    """A folder of scores as the product of a plan."""
 
-    path: Path
+    verb = "evaluate"
+    holds = "scores"
 
-    @property
-    def work(self) -> Path:
-        return self.path / _WORK
-
-    def made_by(self) -> Recipe | None:
-        mark = self.path / _MARK
-        if mark.exists():
-            return read_recipe(mark, _read_record(mark).get("recipe"))
-        if not self.path.exists() or self.work.is_dir():
-            return None
-        if self.path.is_dir() and not any(self.path.iterdir()):
-            return None
-        raise PlanError(
-            f"{self.path} exists and holds no scores of xctvol, which will not write into it; "
-            "choose another folder, or a new one"
-        )
+    def files(self) -> tuple[str, ...]:
+        return (_SCORES, _FIGURE, _PER_IMAGE, _CONFUSION)
 
     def open(self) -> Scores:
-        return open_scores(self.path)
-
-    def remove(self) -> None:
-        for name in (_MARK, _SCORES, _PER_IMAGE, _CONFUSION, _WORK):
-            remove_tree(self.path / name)
+        """Raises InputError where there are no scores, or they are unfinished or damaged."""
+        record = self.record()
+        try:
+            with open(self.path / _SCORES, newline="", encoding="utf-8") as file:
+                table = tuple(_row(cells) for cells in csv.DictReader(file))
+            return Scores(self.path, table, dict(record["macro_f1"]), Path(record["best"]))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"the scores in {self.path} are damaged: {error!r}; evaluate again"
+            ) from error
 
 
 def open_scores(path: str | Path) -> Scores:
     """The scores in a folder; raises InputError where there are none, or they are unfinished."""
-    path = Path(path)
-    if not (path / _MARK).exists():
-        state = "holds no finished scores" if path.exists() else "does not exist"
-        raise InputError(f"{path} {state}; run xctvol evaluate")
-    record = _read_record(path / _MARK)
-    try:
-        with open(path / _SCORES, newline="", encoding="utf-8") as file:
-            table = tuple(_row(cells) for cells in csv.DictReader(file))
-        return Scores(path, table, dict(record["macro_f1"]), Path(record["best"]))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the scores in {path} are damaged: {error!r}; evaluate again") from error
+    return ScoresProduct(Path(path)).open()
 
 
-def write_scores(path: Path, counts: Counts, recipe: Recipe) -> None:
+def write_scores(product: ScoresProduct, counts: Counts, recipe: Recipe) -> None:
     """Write all tables, then the record that marks them as finished."""
-    per_image = MaterialScores.of(counts.pixels)
-    pooled = MaterialScores.of(counts.pixels.sum(1))
-    rows = _score_rows(counts, pooled, per_image.mean(axis=1))
+    path = product.path
+    each = _values(counts.pixels, counts.boundaries)
+    pooled = _values(counts.pixels.sum(1), counts.boundaries.sum(1))
+    rows = _score_rows(counts, pooled, each)
     _write_csv(path / _SCORES, [field.name for field in fields(ScoreRow)], map(astuple, rows))
     _write_csv(
         path / _PER_IMAGE,
-        ["model", "image", "material", "pixels", "predicted_pixels", *METRICS],
-        _image_rows(counts, per_image),
+        ["model", "image", "material", "pixels", "predicted_pixels", *each],
+        _image_rows(counts, each),
     )
     _write_csv(
         path / _CONFUSION, ["model", "annotated", "predicted", "pixels"], _confusion_rows(counts)
     )
-    macro = [float(value) for value in np.nan_to_num(pooled.macro_f1)]
+    draw_scores(path / _FIGURE, counts.materials, pooled, each, counts.baseline)
+    macro = [float(value) for value in np.nan_to_num(mean_without_nan(pooled["f1"], axis=-1))]
     record = {
-        "recipe": recipe.to_json(),
-        "macro_f1": dict(zip(counts.model_names, macro, strict=True)),
-        "best": str(counts.models[int(np.argmax(macro))].absolute()),
+        "macro_f1": dict(zip(counts.names, macro, strict=True)),
+        "best": str(counts.models[int(np.argmax(macro[: len(counts.models)]))].absolute()),
+        "scores": [{k: _json(v) for k, v in asdict(row).items()} for row in rows],
     }
-    write_json(path / _MARK, record)
+    product.finish(record, recipe)
 
 
-def _score_rows(
-    counts: Counts, pooled: MaterialScores, image_mean: MaterialScores
-) -> list[ScoreRow]:
+def _values(pixels: NDArray[np.int64], boundaries: NDArray[np.int64]) -> Metrics:
+    scores = MaterialScores.of(pixels)
+    values = {metric: getattr(scores, metric) for metric in METRICS}
+    return {**values, "boundary_f1": boundary_f1(boundaries)}
+
+
+def _score_rows(counts: Counts, pooled: Metrics, each: Metrics) -> list[ScoreRow]:
     annotated = counts.pixels.sum((1, 3))
+    means = {name: mean_without_nan(values, axis=1) for name, values in each.items()}
     return [
         ScoreRow(
             name,
+            kind,
             material,
             int(annotated[m, k]),
-            *(float(getattr(pooled, metric)[m, k]) for metric in METRICS),
-            *(float(getattr(image_mean, metric)[m, k]) for metric in METRICS),
+            *(float(values[m, k]) for values in pooled.values()),
+            *(float(values[m, k]) for values in means.values()),
         )
-        for m, name in enumerate(counts.model_names)
-        for k, material in enumerate(counts.materials)
+        for m, (name, kind) in enumerate(zip(counts.names, counts.kinds, strict=True))
+        for k, material in enumerate(counts.materials.names)
     ]
 
 
-def _image_rows(counts: Counts, scores: MaterialScores) -> Iterable[Sequence[Any]]:
-    for m, name in enumerate(counts.model_names):
+def _image_rows(counts: Counts, each: Metrics) -> Iterable[Sequence[Any]]:
+    for m, name in enumerate(counts.names):
         for i, image in enumerate(counts.images):
-            for k, material in enumerate(counts.materials):
+            for k, material in enumerate(counts.materials.names):
                 pixels = counts.pixels[m, i]
-                values = (float(getattr(scores, metric)[m, i, k]) for metric in METRICS)
+                values = (float(metric[m, i, k]) for metric in each.values())
                 yield (name, image, material, pixels[k].sum(), pixels[:, k].sum(), *values)
 
 
 def _confusion_rows(counts: Counts) -> Iterable[Sequence[Any]]:
-    pooled = counts.pixels.sum(1)
+    pooled, names = counts.pixels.sum(1), counts.materials.names
     for (m, a, p), pixels in np.ndenumerate(pooled):
-        yield (counts.model_names[m], counts.materials[a], counts.materials[p], pixels)
+        yield (counts.names[m], names[a], names[p], pixels)
 
 
 def _write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -184,7 +203,11 @@ def _write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def _cell(value: Any) -> Any:
-    return "" if isinstance(value, float) and math.isnan(value) else value
+    return "" if _json(value) is None else value
+
+
+def _json(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _row(cells: dict[str, str]) -> ScoreRow:
@@ -195,10 +218,3 @@ def _row(cells: dict[str, str]) -> ScoreRow:
         if isinstance(kind, type)
     }
     return ScoreRow(**values)
-
-
-def _read_record(mark: Path) -> dict[str, Any]:
-    record = read_json(mark)
-    if not isinstance(record, dict):
-        raise InputError(f"{mark} is not a record of scores; evaluate again with --overwrite")
-    return record

@@ -1,49 +1,101 @@
 """The verb evaluate: a plan whose blocks are held-out images, model by model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xctvol.errors import InputError, UsageError
 from xctvol.grid import Block, Box
 from xctvol.journal import Journal, Recipe
 from xctvol.model.devices import Precision
 from xctvol.model.file import Model
-from xctvol.model.memory import prediction_bytes
+from xctvol.model.memory import ensemble_bytes
 from xctvol.model.predict import predictor_for
 from xctvol.model.scores import confusion
 from xctvol.pairs import Facts, Pairs
 from xctvol.plan import Plan, Stage
+from xctvol.stages.evaluate.baseline import Baseline, plan_baseline
+from xctvol.stages.evaluate.boundaries import boundary_counts
 from xctvol.stages.evaluate.product import Counts, Scores, ScoresProduct, write_scores
 
-__all__ = ["EvaluateImage", "evaluate"]
+__all__ = ["Candidate", "EvaluateImage", "Network", "evaluate"]
 
-_PIXEL_BYTES = 16  # of a pixel in memory: image, mask, its codes, labels, counting
+_BASELINE = "pixel forest"
+_PIXEL_BYTES = 20  # of a pixel in memory: image, mask, its codes, labels, counting, boundaries
 _IMAGE_TEXT_BYTES = 4096  # of an image and model in the tables
+
+
+class Candidate(Protocol):
+    """What labels slices and is scored. A frozen, picklable value, light until it labels."""
+
+    def indices(self, image: NDArray[Any]) -> NDArray[np.uint8]:
+        """Index of each pixel's material, (y, x)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model file and its digest; each process loads it once."""
+
+    path: Path
+    digest: str
+    device: str
+    precision: Precision
+
+    def indices(self, image: NDArray[Any]) -> NDArray[np.uint8]:
+        predictor = predictor_for(self.path, self.digest, self.device, self.precision)
+        return predictor.indices(image[None])[0]
 
 
 @dataclass(frozen=True)
 class EvaluateImage:
-    """Counts the pixels of one image by one model; blocks go through all images, then models.
-
-    Models travel as path and digest, and each process loads each of them once.
-    """
+    """Counts the pixels of one image by one candidate; a block is an image, of each in turn."""
 
     pairs: Pairs
-    models: tuple[tuple[Path, str], ...]
-    device: str
-    precision: Precision
+    candidates: tuple[Candidate, ...]
 
-    def __call__(self, block: Block) -> list[list[int]]:
-        model, image = divmod(block.index, len(self.pairs))
+    def __call__(self, block: Block) -> dict[str, list[list[int]]]:
+        candidate, image = divmod(block.index, len(self.pairs))
         materials = self.pairs.materials
         annotated = self.pairs[image].read(materials)
-        predictor = predictor_for(*self.models[model], self.device, self.precision)
-        predicted = predictor.indices(annotated.image[None])[0]
-        counts: list[list[int]] = confusion(annotated.indices, predicted, len(materials)).tolist()
-        return counts
+        both = annotated.indices, self.candidates[candidate].indices(annotated.image)
+        return {
+            "pixels": confusion(*both, len(materials)).tolist(),
+            "boundaries": boundary_counts(*both, len(materials)).tolist(),
+        }
+
+
+@dataclass(frozen=True)
+class _Conclusion:
+    """Writes the tables from the counts of all images."""
+
+    product: ScoresProduct
+    pairs: Pairs
+    models: tuple[Path, ...]
+    baseline: str | None
+    journal: Journal
+    recipe: Recipe
+
+    def __call__(self) -> None:
+        candidates = len(self.models) + (self.baseline is not None)
+        results = self.journal.all_results(candidates * len(self.pairs))
+        tables = (
+            np.array([result[name] for result in results], np.int64)
+            for name in ("pixels", "boundaries")
+        )
+        images, k = len(self.pairs), len(self.pairs.materials)
+        counts = Counts(
+            self.models,
+            self.baseline,
+            tuple(pair.name for pair in self.pairs),
+            self.pairs.materials,
+            *(table.reshape(-1, images, k, table.shape[-1]) for table in tables),
+        )
+        write_scores(self.product, counts, self.recipe)
 
 
 def evaluate(
@@ -51,61 +103,78 @@ def evaluate(
     pairs: Pairs,
     output: str | Path,
     *,
+    baseline: Pairs | None = None,
     device: str = "auto",
     precision: Precision = "auto",
 ) -> Plan[Scores]:
     """Plan to score `models` on `pairs`, which no model should have been trained on.
 
-    All pairs are read and checked here. Raises InputError for a model of other materials or
-    trained on another type of images.
+    With `baseline`, the pairs that the models were trained on, a pixel random forest learns from
+    the same slices and is scored as one more model, called pixel forest. All pairs are read and
+    checked here. Raises InputError for a model or a baseline of other materials or another type of
+    images, and where a baseline is asked for and scikit-learn is not installed.
     """
     if not models:
         raise UsageError("no model to evaluate; give at least one model file")
     facts = pairs.check()
     for model in models:
         _require_fit(model, pairs, facts[0])
-    files = tuple((model.path.absolute(), model.digest) for model in models)
     product = ScoresProduct(Path(output))
-    recipe = Recipe(
-        verb="evaluate",
-        inputs={
-            "models": [model.digest for model in models],
-            "pairs": pairs.identity(),
-            "materials": pairs.materials.to_json(),
-        },
-        options={"device": device, "precision": precision},
+    recipe = _recipe(models, pairs, baseline, {"device": device, "precision": precision})
+    added: list[Baseline] = []
+    if baseline is not None:
+        added.append(plan_baseline(baseline, pairs, facts, product.work, recipe))
+    files = tuple(model.path.absolute() for model in models)
+    networks = (
+        Network(path, model.digest, device, precision)
+        for path, model in zip(files, models, strict=True)
     )
-    boxes = [Box((i, 0, 0), (i + 1, 1, 1)) for i in range(len(models) * len(pairs))]
+    candidates: tuple[Candidate, ...] = (*networks, *(each.forest for each in added))
     journal = Journal(product.work / "images")
-
-    def conclude() -> None:
-        matrices = np.array(list(journal.results().values()), np.int64)
-        k = len(pairs.materials)
-        counts = Counts(
-            models=tuple(path for path, _ in files),
-            images=tuple(pair.name for pair in pairs),
-            materials=pairs.materials.names,
-            pixels=matrices.reshape(len(models), len(pairs), k, k),
-        )
-        write_scores(product.path, counts, recipe)
-
+    name = None if baseline is None else _BASELINE
+    text_bytes = _IMAGE_TEXT_BYTES * len(pairs) * len(candidates)
     return Plan(
         recipe=recipe,
         product=product,
-        stages=(
-            Stage(
-                name="evaluate",
-                task=EvaluateImage(pairs, files, device, precision),
-                blocks=tuple(Block(i, box, box) for i, box in enumerate(boxes)),
-                journal=journal,
-            ),
-        ),
-        conclude=conclude,
-        peak_memory=max(_memory(model, fact) for model in models for fact in facts),
-        reads=len(models) * pairs.disk_bytes + sum(model.path.stat().st_size for model in models),
-        writes=_IMAGE_TEXT_BYTES * len(pairs) * len(models),
-        notes=tuple(_notes(models, pairs)),
+        stages=(*(each.sampling for each in added), _scoring(pairs, candidates, journal)),
+        conclude=_Conclusion(product, pairs, files, name, journal, recipe),
+        peak_memory=_memory(models, facts, added),
+        reads=len(candidates) * pairs.disk_bytes
+        + sum(model.path.stat().st_size for model in models)
+        + sum(each.reads for each in added),
+        writes=text_bytes + sum(each.writes for each in added),
+        notes=(*_notes(models, pairs), *_notes_of_baseline(baseline, models, pairs)),
     )
+
+
+def _scoring(pairs: Pairs, candidates: tuple[Candidate, ...], journal: Journal) -> Stage:
+    boxes = [Box((i, 0, 0), (i + 1, 1, 1)) for i in range(len(candidates) * len(pairs))]
+    return Stage(
+        name="evaluate",
+        task=EvaluateImage(pairs, candidates),
+        blocks=tuple(Block(i, box, box) for i, box in enumerate(boxes)),
+        journal=journal,
+    )
+
+
+def _recipe(
+    models: Sequence[Model], pairs: Pairs, baseline: Pairs | None, options: Mapping[str, str]
+) -> Recipe:
+    learned = {} if baseline is None else {"baseline": _inputs(baseline)}
+    return Recipe(
+        verb="evaluate",
+        format=3,
+        inputs={"models": [model.digest for model in models], **_inputs(pairs), **learned},
+        options=options,
+    )
+
+
+def _inputs(pairs: Pairs) -> dict[str, Any]:
+    return {
+        "pairs": pairs.identity(),
+        "materials": pairs.materials.to_json(),
+        "ignore": [list(value) for value in pairs.materials.ignore],
+    }
 
 
 def _require_fit(model: Model, pairs: Pairs, facts: Facts) -> None:
@@ -115,6 +184,11 @@ def _require_fit(model: Model, pairs: Pairs, facts: Facts) -> None:
             f"the model {model.path} knows {', '.join(known)} but the pairs in {pairs.folder} "
             f"show {', '.join(wanted)}; both need the same materials in the same order"
         )
+    if model.card.decode != "argmax":
+        raise InputError(
+            f"the model {model.path} decodes by {model.card.decode}, which may leave pixels "
+            "without a material; scores of argmax, the only ones there are, would not be its own"
+        )
     if model.card.grey.dtype != facts.dtype:
         raise InputError(
             f"the model {model.path} learned from {model.card.grey.dtype} images but those in "
@@ -122,21 +196,44 @@ def _require_fit(model: Model, pairs: Pairs, facts: Facts) -> None:
         )
 
 
-def _memory(model: Model, facts: Facts) -> int:
-    card = model.card
-    network = prediction_bytes(card.architecture, len(card.materials), facts.size)
-    return network + _PIXEL_BYTES * facts.size[0] * facts.size[1]
+def _memory(models: Sequence[Model], facts: Sequence[Facts], added: Sequence[Baseline]) -> int:
+    """Of a network and the forest together, as both stay in one process."""
+    networks = [ensemble_bytes([model.card], fact.size) for model in models for fact in facts]
+    sizes = [fact.size for fact in (*facts, *(fact for each in added for fact in each.facts))]
+    slices = _PIXEL_BYTES * max(y * x for y, x in sizes)
+    return max(networks) + slices + sum(each.peak_memory for each in added)
 
 
-def _notes(models: Sequence[Model], pairs: Pairs) -> list[str]:
-    notes = []
+def _notes(models: Sequence[Model], pairs: Pairs) -> Iterator[str]:
     for model in models:
-        training = model.card.training
-        seen = {*training.trained_on, *training.validated_on} if training else set()
-        again = sorted(seen.intersection(pair.name for pair in pairs))
-        if again:
-            notes.append(
-                f"{model.path.name} was trained or chosen on {len(again)} images of these names "
-                f"({again[0]}): on images it has seen, scores are too good"
-            )
-    return notes
+        yield from _seen_again(model.path.name, _seen_by(model), pairs)
+
+
+def _notes_of_baseline(
+    baseline: Pairs | None, models: Sequence[Model], pairs: Pairs
+) -> Iterator[str]:
+    if baseline is None:
+        return
+    names = {pair.name for pair in baseline}
+    yield from _seen_again(f"the {_BASELINE}", names, pairs)
+    others = [model.path.name for model in models if _seen_by(model) not in (set(), names)]
+    if others:
+        yield (
+            f"{', '.join(others)} learned from other images than the {_BASELINE}: the difference "
+            "of their scores is not that of the methods alone"
+        )
+
+
+def _seen_by(model: Model) -> set[str]:
+    """Names of the images that a model was trained or chosen on, where its card says them."""
+    training = model.card.training
+    return {*training.trained_on, *training.validated_on} if training else set()
+
+
+def _seen_again(name: str, seen: set[str], pairs: Pairs) -> Iterator[str]:
+    again = sorted(seen.intersection(pair.name for pair in pairs))
+    if again:
+        yield (
+            f"{name} was trained or chosen on {len(again)} images of these names ({again[0]}): on "
+            "images it has seen, scores are too good"
+        )

@@ -14,17 +14,20 @@ from xctvol.grid import Block
 from xctvol.model.card import Card, GreyScale, Training
 from xctvol.model.devices import choose_device
 from xctvol.model.file import save_model
-from xctvol.model.predict import normalized
-from xctvol.pairs import Annotated, Pair, Pairs
+from xctvol.model.loaded import normalized
+from xctvol.pairs import Annotated, Pairs
 from xctvol.plan import report
-from xctvol.stages.train.fit import fit, rng_of
+from xctvol.stages.train.fit import fit, rng_of, seeded
 from xctvol.stages.train.greys import grey_scale
+from xctvol.stages.train.log import write_log
 from xctvol.stages.train.product import ModelFiles
 from xctvol.stages.train.samples import Sample, epoch_batches
 from xctvol.stages.train.select import choose
 from xctvol.stages.train.settings import Settings
+from xctvol.stages.train.splits import split_pairs
+from xctvol.stages.train.starting import starting_network
 
-__all__ = ["TrainReplicate", "split"]
+__all__ = ["TrainReplicate"]
 
 _LIBRARIES = ("xctvol", "torch", "torchvision")
 _RECALIBRATED_OVER = 64  # batches at most: their mean has settled long before
@@ -49,23 +52,35 @@ class TrainReplicate:
         materials, settings = self.pairs.materials, self.settings
         draft = self.product.draft(block.index)
         draft.parent.mkdir(parents=True, exist_ok=True)
-        learning, choosing = split(self.pairs, settings, block.index)
+        learning, choosing = split_pairs(
+            self.pairs, settings, block.index, rng_of(settings, block.index, 0)
+        )
         annotated = [pair.read(materials) for pair in learning]
         validation = [pair.read(materials) for pair in choosing]
-        card = Card(settings.architecture, materials, grey_scale([a.image for a in annotated]))
+        card = Card(
+            architecture=settings.architecture,
+            materials=materials,
+            grey=grey_scale([a.image for a in annotated]),
+            spacing_um=None if settings.spacing is None else settings.spacing.zyx,
+        )
         training = [_sample(a, card.grey) for a in annotated]
+        device = choose_device(settings.device)
+        with seeded(rng_of(settings, block.index, 0), device):
+            network = starting_network(settings, materials)
         fitted = fit(
+            network,
             training,
             [_sample(a, card.grey) for a in validation],
-            len(materials),
             settings,
             replicate=block.index,
-            device=choose_device(settings.device),
-            checkpoint=draft.with_name("checkpoint.pt"),
+            device=device,
+            folder=draft.parent,
         )
-        report(settings.epochs, "choosing the statistics to normalize with")
+        report(settings.epochs, "scoring the best epoch")
         batches = self._batches(training, block.index)
-        kept, scores = choose(card, fitted.weights, batches, validation, settings.device, draft)
+        kept, scores = choose(
+            card, fitted.weights, batches, validation, settings.device, draft.parent
+        )
         record = Training(
             options=settings.to_json(),
             replicate=block.index,
@@ -77,21 +92,15 @@ class TrainReplicate:
             kept=kept.name,
             versions={name: version(name) for name in _LIBRARIES},
         )
+        write_log(self.product.draft_log(block.index), fitted.epochs)
         save_model(draft, replace(kept.card, training=record), kept.weights)
         return {"best_epoch": fitted.best_epoch, "kept": kept.name, "macro_f1": scores[kept.name]}
 
     def _batches(self, training: Sequence[Sample], replicate: int) -> list[Tensor]:
         """Batches as of one more epoch."""
         rng = rng_of(self.settings, replicate, self.settings.epochs + 1)
-        batches = epoch_batches(training, self.settings.crop, self.settings.batch, rng)
+        batches = epoch_batches(training, self.settings, rng, torch.device("cpu"))
         return [batch.image[:, None] for batch in islice(batches, _RECALIBRATED_OVER)]
-
-
-def split(pairs: Pairs, settings: Settings, replicate: int) -> tuple[list[Pair], list[Pair]]:
-    """Pairs to learn from and pairs to choose the best epoch by, at least one of each."""
-    order = rng_of(settings, replicate, 0).permutation(len(pairs))
-    count = min(max(1, round(settings.validation * len(pairs))), len(pairs) - 1)
-    return [pairs[i] for i in sorted(order[count:])], [pairs[i] for i in sorted(order[:count])]
 
 
 def _sample(annotated: Annotated, grey: GreyScale) -> Sample:

@@ -2,7 +2,8 @@
 
 As in the reference: horizontal flip, vertical flip, and rotation by up to 50 degrees with
 reflected borders, each with probability 0.4. A view is cut from the whole slice, so the corners
-of a turned crop show what is there and only the slice's own borders are reflected.
+of a turned crop show what is there and only the slice's own borders are reflected. On request
+brightness and contrast vary as well.
 """
 
 import math
@@ -14,10 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Sample", "View", "crops_an_epoch", "cut", "epoch_batches"]
+from xctvol.pairs import IGNORE
+from xctvol.stages.train.settings import Settings
+
+__all__ = ["Sample", "View", "cut", "epoch_batches"]
 
 _PROBABILITY = 0.4
 _MAX_DEGREES = 50.0
+_ATTEMPTS = 100
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,9 @@ class Sample:
     def size(self) -> tuple[int, int]:
         y, x = self.image.shape
         return (y, x)
+
+    def to(self, device: torch.device) -> "Sample":
+        return Sample(self.image.to(device), self.indices.to(device))
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ def cut(sample: Sample, view: View) -> Sample:
         window = tuple(slice(c, c + s) for c, s in zip(view.corner, view.size, strict=True))
         part = Sample(sample.image[window], sample.indices[window])
     else:
-        grid = _grid(view, sample.size)
+        grid = _grid(view, sample.size).to(sample.image.device)
         part = Sample(
             _sampled(sample.image, grid, "bilinear"),
             _sampled(sample.indices.float(), grid, "nearest").to(torch.uint8),
@@ -70,24 +78,45 @@ def cut(sample: Sample, view: View) -> Sample:
     return Sample(part.image.flip(view.flips), part.indices.flip(view.flips))
 
 
-def crops_an_epoch(sizes: Sequence[tuple[int, int]], crop: int, batch: int) -> int:
-    """Number of batches that together have about the area of all slices."""
-    area = sum(math.prod(size) for size in sizes)
-    return max(1, round(area / (batch * crop * crop)))
-
-
 def epoch_batches(
-    samples: Sequence[Sample], crop: int | None, batch: int, rng: np.random.Generator
+    samples: Sequence[Sample], settings: Settings, rng: np.random.Generator, device: torch.device
 ) -> Iterator[Sample]:
-    """The batches (n, y, x) of one epoch; `rng` alone decides what is in them."""
+    """The batches (n, y, x) of one epoch, cut on `device`; `rng` alone decides what is in them."""
+    crop, batch, intensity = settings.crop, settings.batch, settings.intensity
     if crop is None:
         for index in rng.permutation(len(samples)):
-            yield _stack([cut(samples[index], View.draw(samples[index].size, None, rng))])
+            whole = samples[index].to(device)
+            part = cut(whole, View.draw(whole.size, None, rng))
+            yield _stack([_shaded(part, intensity, rng)])
         return
     areas = np.array([math.prod(sample.size) for sample in samples], np.float64)
-    for _ in range(crops_an_epoch([sample.size for sample in samples], crop, batch)):
+    for _ in range(settings.batches([sample.size for sample in samples])):
         chosen = rng.choice(len(samples), size=batch, p=areas / areas.sum())
-        yield _stack([cut(samples[i], View.draw(samples[i].size, crop, rng)) for i in chosen])
+        parts = [_annotated_crop(samples[i].to(device), crop, rng) for i in chosen]
+        yield _stack([_shaded(part, intensity, rng) for part in parts])
+
+
+def _shaded(part: Sample, intensity: float, rng: np.random.Generator) -> Sample:
+    """Other contrast (a factor about 1) and brightness (a summand about 0), by up to `intensity`.
+
+    Grey values are normalized, so that both are in standard deviations of the training images.
+    """
+    if intensity == 0 or rng.random() >= _PROBABILITY:
+        return part
+    contrast, brightness = rng.uniform(-intensity, intensity, 2)
+    return Sample(part.image * (1 + contrast) + brightness, part.indices)
+
+
+def _annotated_crop(sample: Sample, crop: int, rng: np.random.Generator) -> Sample:
+    """A random crop with annotation in it: sparse marks would leave many without anything to learn.
+
+    Gives up after some attempts, as turned views may miss a lonely mark each time.
+    """
+    for _ in range(_ATTEMPTS):
+        part = cut(sample, View.draw(sample.size, crop, rng))
+        if (part.indices != IGNORE).any():
+            break
+    return part
 
 
 def _start(whole: int, part: int, rng: np.random.Generator) -> int:

@@ -1,5 +1,6 @@
 """The choice between the statistics a trained network may normalize with, by validation score."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,17 +56,20 @@ def choose(
     batches: Sequence[Tensor],
     validation: Sequence[Annotated],
     device: str,
-    path: Path,
+    folder: Path,
 ) -> tuple[Candidate, dict[str, float]]:
     """The candidate that scores best on `validation`, and the macro-F1 of each by name.
 
-    Each is scored by the very file that users would get, which is written to `path`.
+    Each is scored by the very file that users would get, which is written into `folder`, apart
+    from those of another run of the same training.
     """
     found = candidates(card, weights, batches, choose_device(device))
     scores: dict[str, float] = {}
-    for candidate in found:
-        save_model(path, candidate.card, candidate.weights)
-        scores[candidate.name] = _macro_f1(Predictor(open_model(path), device), validation)
+    with tempfile.TemporaryDirectory(dir=folder) as apart:
+        path = Path(apart) / "candidate.safetensors"
+        for candidate in found:
+            save_model(path, candidate.card, candidate.weights)
+            scores[candidate.name] = _macro_f1(Predictor(open_model(path), device), validation)
     return max(found, key=lambda candidate: scores[candidate.name]), scores
 
 

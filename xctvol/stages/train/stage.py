@@ -1,64 +1,56 @@
 """The verb train: a plan whose blocks are replicates and whose product is their model files."""
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from xctvol.errors import InputError
+from xctvol.files import sha256
 from xctvol.grid import Block, Box
 from xctvol.journal import Journal, Recipe
-from xctvol.model.devices import choose_device
 from xctvol.model.file import Model
-from xctvol.model.memory import training_bytes
 from xctvol.model.networks import weight_bytes
-from xctvol.pairs import Facts, Pairs
+from xctvol.pairs import Pairs
 from xctvol.plan import Plan, Stage
+from xctvol.stages.train.foresight import host_bytes, notes_on
 from xctvol.stages.train.product import ModelFiles
-from xctvol.stages.train.replicate import TrainReplicate, split
-from xctvol.stages.train.settings import Settings, default_learning_rate
+from xctvol.stages.train.replicate import TrainReplicate
+from xctvol.stages.train.settings import settings_for
+from xctvol.stages.train.splits import require_two
 
 __all__ = ["train"]
 
 _FILES = 7  # weights in a checkpoint (with best and Adam's), three candidates
-_PIXEL_BYTES = 16  # of a pixel in memory: as stored, annotation, and as the network sees it
 
 
-def train(  # noqa: PLR0913 - the options of the verb, all given by name
-    pairs: Pairs,
-    output: str | Path,
-    *,
-    architecture: str = "fcn_resnet101",
-    epochs: int = 100,
-    replicates: int = 1,
-    seed: int = 0,
-    crop: int | None = None,
-    batch: int = 1,
-    learning_rate: float | None = None,
-    validation: float = 0.5,
-    device: str = "auto",
+def train(
+    pairs: Pairs, output: str | Path, *, replicates: int | None = None, **options: Any
 ) -> Plan[tuple[Model, ...]]:
     """Plan the training of `replicates` models that differ in seed and split of the pairs.
 
-    One replicate is written to `output`, several to leaf-01.safetensors, leaf-02.safetensors and
-    so on. All pairs are read and checked here. Raises InputError for pairs that cannot train, and
-    UsageError for options that make no sense.
+    `options` are the fields of `xctvol.stages.train.settings.Settings`; those left out, or None,
+    become what suits the network, and a `crop` of 0 means whole slices. By default one model is
+    trained, and with `split` "leave-one-scan-out" one for each scan. One
+    replicate is written to `output`, several to leaf-01.safetensors, leaf-02.safetensors and
+    so on, each with a log of its epochs. All pairs are read and checked here. Raises InputError
+    for pairs that cannot train, and UsageError for options that make no sense.
     """
-    rate = default_learning_rate(architecture) if learning_rate is None else learning_rate
-    settings = Settings(
-        architecture, epochs, replicates, seed, crop, batch, rate, validation, device
-    )
-    if len(pairs) < 2:
-        raise InputError(
-            f"{pairs.folder} holds one pair; training needs at least two, one to learn from and "
-            "one to choose the best epoch by"
-        )
+    if replicates is None:
+        left_out = options.get("split") == "leave-one-scan-out"
+        replicates = len(pairs.scans) if left_out else 1
     facts = pairs.check()
+    settings = settings_for([fact.size for fact in facts], replicates=replicates, **options)
+    require_two(pairs, settings)
+    notes = tuple(notes_on(pairs, facts, settings))
     product = ModelFiles(Path(output), replicates)
-    box = Box((0, 0, 0), (epochs, 1, 1))
-    weights = weight_bytes(architecture, len(pairs.materials))
+    box = Box((0, 0, 0), (settings.epochs, 1, 1))
+    weights = weight_bytes(settings.architecture, len(pairs.materials))
     recipe = Recipe(
         verb="train",
-        inputs={"pairs": pairs.identity(), "materials": pairs.materials.to_json()},
+        inputs={
+            "pairs": pairs.identity(),
+            "materials": pairs.materials.to_json(),
+            "ignore": [list(value) for value in pairs.materials.ignore],
+            "weights": None if settings.weights is None else sha256(settings.weights),
+        },
         options=settings.to_json(),
     )
     return Plan(
@@ -74,30 +66,8 @@ def train(  # noqa: PLR0913 - the options of the verb, all given by name
             ),
         ),
         conclude=lambda: product.publish(recipe),
-        peak_memory=_host_bytes(facts, settings, weights, len(pairs.materials)),
+        peak_memory=host_bytes(facts, settings, len(pairs.materials)),
         reads=pairs.disk_bytes * replicates,
         writes=_FILES * weights * replicates,
-        notes=tuple(_notes(pairs, facts, settings)),
+        notes=notes,
     )
-
-
-def _host_bytes(facts: Sequence[Facts], settings: Settings, weights: int, materials: int) -> int:
-    pixels = _PIXEL_BYTES * sum(math.prod(fact.size) for fact in facts)
-    if choose_device(settings.device).type == "cuda":
-        return pixels + 4 * weights
-    crop = settings.crop
-    largest = max((fact.size for fact in facts), key=math.prod)
-    shape = (settings.batch, *(largest if crop is None else (crop, crop)))
-    return pixels + training_bytes(settings.architecture, materials, shape)
-
-
-def _notes(pairs: Pairs, facts: Sequence[Facts], settings: Settings) -> list[str]:
-    learning, choosing = split(pairs, settings, 0)
-    notes = [
-        f"{len(pairs)} pairs: {len(learning)} to learn from, {len(choosing)} to choose the best "
-        "epoch by"
-    ]
-    for index, material in enumerate(pairs.materials):
-        if not any(fact.pixels[index] for fact in facts):
-            notes.append(f"no mask shows {material.name}: the model cannot learn it")
-    return notes
