@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from xctvol.stages.convert import convert, convert_labels
     from xctvol.stages.evaluate import evaluate
     from xctvol.stages.measure import measure
+    from xctvol.stages.model import import_xctfcn, recalibrate
     from xctvol.stages.report import report
     from xctvol.stages.segment import segment
     from xctvol.stages.train import train
     from xctvol.stages.verify import repair, verify
+    from xctvol.studies import Study, open_study, study
     from xctvol.tables import Tables, open_tables
     from xctvol.units import Spacing, parse_spacing
     from xctvol.volume import Volume, open_volume
@@ -41,6 +43,7 @@ _HOMES = {
     "Serial": "plan",
     "Source": "sources",
     "Spacing": "units",
+    "Study": "studies",
     "Tables": "tables",
     "Volume": "volume",
     "XctvolError": "errors",
@@ -48,17 +51,21 @@ _HOMES = {
     "convert_labels": "stages.convert",
     "crop": "sources",
     "evaluate": "stages.evaluate",
+    "import_xctfcn": "stages.model",
     "measure": "stages.measure",
     "open_labels": "labels",
     "open_model": "model.file",
     "open_pairs": "pairs",
     "open_source": "sources",
+    "open_study": "studies",
     "open_tables": "tables",
     "open_volume": "volume",
     "parse_spacing": "units",
+    "recalibrate": "stages.model",
     "repair": "stages.verify",
     "report": "stages.report",
     "segment": "stages.segment",
+    "study": "studies",
     "train": "stages.train",
     "verify": "stages.verify",
 }
@@ -74,6 +81,7 @@ __all__ = [
     "Serial",
     "Source",
     "Spacing",
+    "Study",
     "Tables",
     "Volume",
     "XctvolError",
@@ -81,17 +89,21 @@ __all__ = [
     "convert_labels",
     "crop",
     "evaluate",
+    "import_xctfcn",
     "measure",
     "open_labels",
     "open_model",
     "open_pairs",
     "open_source",
+    "open_study",
     "open_tables",
     "open_volume",
     "parse_spacing",
+    "recalibrate",
     "repair",
     "report",
     "segment",
+    "study",
     "train",
     "verify",
 ]

@@ -34,7 +34,7 @@ __all__ = ["Row", "Step", "leaf", "results", "steps", "write_leaf"]
 _SHAPE = (96, 320, 320)
 _TRAINED_ON = range(4, 96, 8)
 _HELD_OUT = range(8, 96, 24)
-_BATCH, _CROP, _EPOCHS = 4, 256, 20
+_EPOCHS = 30
 _WINDOW = "0.1%,99.9%"
 
 
@@ -113,10 +113,7 @@ def steps(folder: Path) -> tuple[Step, ...]:
 
     def training() -> Plan[Any]:
         pairs = open_pairs(folder / "annotated", materials)
-        return train(
-            pairs, model, architecture="unet", epochs=_EPOCHS, crop=_CROP, batch=_BATCH,
-            validation=0.25,
-        )  # fmt: skip  # the command's options, side by side
+        return train(pairs, model, architecture="unet", epochs=_EPOCHS)
 
     def evaluating() -> Plan[Any]:
         trained = open_model(model)
@@ -133,8 +130,7 @@ def steps(folder: Path) -> tuple[Step, ...]:
         Step(f'xctvol convert scan leaf.zarr --window "{_WINDOW}"', converting, "local"),
         Step(
             "xctvol train annotated --materials leaf.toml --output leaf.safetensors "
-            f"--architecture unet --epochs {_EPOCHS} --crop {_CROP} --batch {_BATCH} "
-            "--validation 0.25",
+            f"--architecture unet --epochs {_EPOCHS}",
             training,
             "serial",
         ),

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -128,6 +129,15 @@ def test_options_that_make_no_sense(folder, command):
     refused(convert(folder, command), 2, command.split("=")[1])
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["verify a.zarr", "study p --materials m --test p --output o"],
+)
+def test_verbs_that_slurm_cannot_run(folder, command):
+    found = xctvol(*command.split(), "--cluster", "slurm", cwd=folder)
+    refused(found, 2, command.split()[0], "cannot be handed to SLURM")
+
+
 def test_not_enough_memory(folder):
     refused(convert(folder, "--memory", "1MB"), 1, "memory", "1.0 MB")
     assert not (folder / "a.zarr").exists()
@@ -147,6 +157,53 @@ def test_mask_of_another_size(folder):
 def test_image_without_a_mask(folder):
     (folder / "pairs/masks/s_001.png").unlink()
     refused(train(folder), 3, "s_001")
+
+
+def test_one_single_pair(folder):
+    for z in (1, 2):
+        (folder / f"pairs/images/s_{z:03d}.tif").unlink()
+        (folder / f"pairs/masks/s_{z:03d}.png").unlink()
+    refused(train(folder), 3, "pairs holds one pair", "at least two")
+
+
+def test_a_material_that_is_never_shown_trains_with_a_warning(folder):
+    with open(folder / "leaf.toml", "a") as table:
+        table.write('[[material]]\nname = "vein"\nmask = 9\n')
+    result = train(folder, "--quiet")
+    assert result.exit_code == 0
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("xctvol: WARNING: no mask in pairs shows vein")
+
+
+def test_weights_of_another_network(folder):
+    torch.save({"conv.weight": torch.zeros(3)}, folder / "other.pth")
+    result = train(folder, "--weights", "other.pth")
+    refused(result, 3, "other.pth", "unet", "name the architecture")
+    refused(train(folder, "--weights", "none.pth"), 3, "none.pth", "does not exist")
+    (folder / "m.pth").write_bytes(b"no weights")
+    refused(train(folder, "--weights", "m.pth"), 3, "m.pth", "state dict")
+
+
+def test_models_of_other_materials_cannot_be_scored_together(folder):
+    assert train(folder, "--quiet").exit_code == 0
+    text = (folder / "leaf.toml").read_text().replace("air", "gas")
+    (folder / "leaf.toml").write_text(text)
+    other = train(folder, "--quiet", "--output", "n.safetensors")
+    assert other.exit_code == 0
+    models = ("m.safetensors", "n.safetensors")
+    result = xctvol("evaluate", *models, "pairs", "--output", "scores", cwd=folder)
+    refused(result, 3, "n.safetensors knows gas, leaf", "air, leaf", "same materials")
+
+
+def test_what_cannot_be_studied(folder):
+    shutil.copytree(folder / "pairs", folder / "test")
+    small = ("--architecture", "unet")
+    words = ("study", "pairs", "--materials", "leaf.toml", "--test", "test", "--output", "s")
+    refused(xctvol(*words, *small, "--scans", "a", cwd=folder), 2, "--scans 'a'", "1,2,3")
+    refused(xctvol(*words, *small, "--scans", "2,9", cwd=folder), 3, "pairs holds 3", "9 cannot")
+    refused(xctvol(*words, *small, "--scans", "1", cwd=folder), 3, "begin with 2 slices")
+    refused(xctvol(*words, *small, "--scans", "2", cwd=folder), 3, "s_000.tif is the same image as")
+    assert not (folder / "s").exists()
 
 
 def test_model_of_other_materials(folder):

@@ -91,10 +91,11 @@ def make_scan(folder, shape):
     labels = open_labels(path, "tissue")
     scores = folder / "scores"
     scores.mkdir()
-    lines = ["model,material,accuracy,precision,recall,f1"]
+    lines = ["model,kind,material,accuracy,precision,recall,f1"]
     for model, gain in (("a", 0.0), ("b", 0.02)):
-        lines += [f"{model},{m.name},1,1,1,{0.9 + gain}" for m in MATERIALS[:3]]
-    (scores / "scores.csv").write_text("\n".join([*lines, "a,vein <&$x$>,1,,,"]))
+        lines += [f"{model},model,{m.name},1,1,1,{0.9 + gain}" for m in MATERIALS[:3]]
+    lines += [f"pixel forest,baseline,{m.name},1,1,1,0.2" for m in MATERIALS[:3]]
+    (scores / "scores.csv").write_text("\n".join([*lines, "a,model,vein <&$x$>,1,,,"]))
     tables = measure(labels, folder / "measures").run()
     return Scan(open_volume(path), labels, grey, found, tables, scores)
 

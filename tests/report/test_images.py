@@ -19,7 +19,8 @@ MATERIALS = Materials.from_json(
 def decoded(uri):
     kind, _, payload = uri.partition(",")
     assert kind == "data:image/webp;base64"
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(payload))))
+    image = Image.open(io.BytesIO(base64.b64decode(payload)))
+    return np.asarray(image.convert("RGBA"))  # the encoder leaves out an alpha that is 255 all over
 
 
 @settings(deadline=None)  # the first picture loads the encoder

@@ -1,5 +1,6 @@
 """The command line: one small file a verb, and the one place where errors become exit codes."""
 
+import os
 import sys
 from typing import Any
 
@@ -7,18 +8,24 @@ import typer
 from typer.core import TyperGroup
 
 from xctvol.cli import (
+    cluster,
     convert,
     demo,
     doctor,
     evaluate,
     info,
+    jobs,
     measure,
+    model,
     report,
     segment,
+    study,
     train,
     verify,
 )
+from xctvol.cli.submission import Verb, remember
 from xctvol.errors import XctvolError
+from xctvol.stopping import overdue
 
 __all__ = ["app", "main"]
 
@@ -33,6 +40,10 @@ class _Boundary(TyperGroup):
     0 done, 1 failed, 2 usage, 3 input missing or unreadable, 4 partial but resumable,
     130 interrupted. What is not foreseen is a bug, and keeps its traceback.
     """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        remember(ctx, args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -67,8 +78,11 @@ app = typer.Typer(
     "on a few annotated slices, segment the whole scan, measure it in 3D. Every command continues "
     "where it was stopped.",
 )
-for verb in (demo, convert, verify, train, evaluate, segment, measure, report, info, doctor):
-    app.command()(getattr(verb, verb.__name__.rpartition(".")[2]))
+for verb in (demo, convert, verify, train, evaluate, study, segment, measure, report, info, doctor):
+    app.command(cls=Verb)(getattr(verb, verb.__name__.rpartition(".")[2]))
+app.add_typer(model.model, name="model")
+app.add_typer(cluster.app, name="cluster")
+app.add_typer(jobs.app, name="jobs")
 
 
 @app.callback(invoke_without_command=True)
@@ -84,4 +98,14 @@ def _version(
 
 def main() -> None:
     """Entry point of the `xctvol` command."""
-    app()
+    code = _EXIT_FAILED  # of what is not foreseen
+    try:
+        app()
+    except SystemExit as end:
+        code = int(end.code or 0)
+        raise
+    finally:
+        jobs.leave(code)
+        if overdue():  # threads may still be at work on blocks that are dropped
+            sys.stdout.flush()
+            os._exit(code)

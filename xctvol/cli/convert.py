@@ -8,6 +8,7 @@ import typer
 from xctvol.cli import options, scan
 from xctvol.cli.run import carry_out
 from xctvol.errors import UsageError
+from xctvol.files import states_below
 from xctvol.units import format_bytes
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 Where = Annotated[
     str, typer.Argument(help="Folder, 'pattern*.tif' or file of slices.", metavar="SOURCE")
 ]
-Output = Annotated[Path, typer.Argument(help="Volume to write.", metavar="SCAN.zarr")]
+Output = Annotated[
+    str, typer.Argument(help="Volume to write, here or s3://bucket/SCAN.zarr.", metavar="SCAN.zarr")
+]
 Size = Annotated[
     str | None,
     typer.Option(help="Voxel size: 0.65um, or z,y,x as 2,0.65,0.65um.", metavar="SIZE"),
@@ -58,6 +61,8 @@ def convert(  # noqa: PLR0913 - one parameter an option
     materials: MaskTable = None,
     workers: options.Workers = None,
     cluster: options.Cluster = "local",
+    profile: options.Profile = None,  # this and wait are read before the verb begins
+    wait: options.Wait = False,
     part: options.Part = None,
     memory: options.Memory = None,
     dry_run: options.DryRun = False,
@@ -85,7 +90,7 @@ def convert(  # noqa: PLR0913 - one parameter an option
 
 
 def _facts(volume: "Volume") -> dict[str, Any]:
-    stored = sum(f.stat().st_size for f in volume.path.rglob("*") if f.is_file())
+    stored = sum(nbytes for nbytes, _ in states_below(volume.path).values())
     return {
         "volume": str(volume.path),
         "voxels": " x ".join(map(str, volume.shape)) + f" (z, y, x) {volume.dtype}",

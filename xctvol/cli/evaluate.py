@@ -17,10 +17,18 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     pairs: Annotated[
         Path,
         typer.Argument(
-            help="Folder with images/ and masks/ that no model was trained on.", metavar="PAIRS"
+            help="Folder of pairs, as for train, that no model was trained on.", metavar="PAIRS"
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder for the scores.", metavar="DIR")],
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of pairs that the models were trained on: a pixel random forest that "
+            "learns from it is scored as well (extra `baseline`).",
+            metavar="PAIRS",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     memory: options.Memory = None,
     dry_run: options.DryRun = False,
@@ -28,21 +36,27 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Score models on annotated slices: accuracy, precision, recall and F1."""
+    """Score models on annotated slices.
+
+    Accuracy, precision, recall, F1, IoU and boundary F1 of each material.
+    """
     from xctvol.model.file import open_model
     from xctvol.pairs import open_pairs
     from xctvol.stages.evaluate import evaluate as stage
 
     running = options.Running(dry_run, overwrite, json, quiet, memory=memory)
     opened = [open_model(path) for path in models]
-    annotated = open_pairs(pairs, opened[0].card.materials)
-    carry_out(stage(opened, annotated, output, device=device), running, _facts)
+    materials = opened[0].card.materials
+    learned = None if baseline is None else open_pairs(baseline, materials)
+    plan = stage(opened, open_pairs(pairs, materials), output, baseline=learned, device=device)
+    carry_out(plan, running, _facts)
 
 
 def _facts(scores: "Scores") -> dict[str, Any]:
     lines = [
         f"{row.model}, {row.material}: F1 {row.f1:.4f}, "
-        f"precision {row.precision:.4f}, recall {row.recall:.4f}"
+        f"precision {row.precision:.4f}, recall {row.recall:.4f}, IoU {row.iou:.4f}, "
+        f"boundary F1 {row.boundary_f1:.4f}"
         for row in scores.table
     ]
     macro = [f"{model}: {value:.4f}" for model, value in scores.macro_f1.items()]

@@ -1,6 +1,5 @@
 """xctvol info."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,4 +17,4 @@ def info(
     """Say what something is, how large, and how it was made."""
     from xctvol.stages import info as stage
 
-    show(stage.describe(path if ":" in path else Path(path)), as_json=json)
+    show(stage.describe(path), as_json=json)

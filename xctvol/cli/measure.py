@@ -9,6 +9,7 @@ import typer
 from xctvol.cli import options
 from xctvol.cli.run import carry_out
 from xctvol.errors import UsageError
+from xctvol.locations import located
 from xctvol.units import micrometres_per
 
 if TYPE_CHECKING:
@@ -53,11 +54,14 @@ _CONNECTIVITY: Final[dict[str, Literal[6, 18, 26]]] = {"6": 6, "18": 18, "26": 2
 
 def measure(  # noqa: PLR0913 - one parameter an option
     scan: Annotated[
-        Path, typer.Argument(help="Volume with labels, or label volume.", metavar="SCAN.zarr")
+        str, typer.Argument(help="Volume with labels, or label volume.", metavar="SCAN.zarr")
     ],
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for the tables; by default SCAN-measures beside SCAN.zarr."),
+        typer.Option(
+            help="Folder for the tables; by default SCAN-measures beside SCAN.zarr, "
+            "or here where that is on S3."
+        ),
     ] = None,
     labels: Labelled = None,
     connectivity: Connectivity = "26",
@@ -68,6 +72,8 @@ def measure(  # noqa: PLR0913 - one parameter an option
     instances: Instances = None,
     workers: options.Workers = None,
     cluster: options.Cluster = "local",
+    profile: options.Profile = None,  # this and wait are read before the verb begins
+    wait: options.Wait = False,
     part: options.Part = None,
     memory: options.Memory = None,
     dry_run: options.DryRun = False,
@@ -94,9 +100,14 @@ def measure(  # noqa: PLR0913 - one parameter an option
     carry_out(plan, running, _facts)
 
 
-def measures_beside(scan: Path) -> Path:
-    """The folder in which the tables of a volume are looked for where none is named."""
-    return scan.with_name(f"{scan.stem}-measures")
+def measures_beside(scan: str) -> Path:
+    """The folder in which the tables of a volume are looked for where none is named.
+
+    That is beside the volume; here, where it is in a bucket.
+    """
+    place = located(scan)
+    beside = place.with_name(f"{place.stem}-measures")
+    return beside if isinstance(beside, Path) else Path(beside.name)
 
 
 def parse_volume(text: str) -> float:

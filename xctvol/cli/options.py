@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cluster",
+    "Decode",
     "DryRun",
     "Gpus",
     "Json",
@@ -21,8 +22,10 @@ __all__ = [
     "Memory",
     "Overwrite",
     "Part",
+    "Profile",
     "Quiet",
     "Running",
+    "Wait",
     "Workers",
 ]
 
@@ -43,8 +46,15 @@ Workers = Annotated[
 Cluster = Annotated[
     str,
     typer.Option(
-        help="local processes, serial, or a dask scheduler (tcp://... or its file.json).",
+        help="local processes, serial, slurm, or a dask scheduler (tcp://... or its file.json).",
     ),
+]
+Profile = Annotated[
+    Path | None,
+    typer.Option(help="With --cluster slurm: what `cluster init` wrote.", metavar="TOML"),
+]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="With --cluster slurm: follow the job to its end.")
 ]
 Gpus = Annotated[int | None, typer.Option(min=0, help="GPUs to use.")]
 Part = Annotated[
@@ -60,6 +70,13 @@ Memory = Annotated[
 ]
 MaterialsFile = Annotated[
     Path, typer.Option("--materials", help="TOML table of the materials.", metavar="TOML")
+]
+Decode = Annotated[
+    Literal["argmax", "threshold", "threshold_sum"] | None,
+    typer.Option(
+        help="Label of the most probable material (the default where the model does not say), of "
+        "the one most above its threshold, or the sum of labels above theirs.",
+    ),
 ]
 
 
@@ -77,6 +94,12 @@ class Running:
     part: str | None = None
     memory: str | None = None
 
+    @property
+    def address(self) -> str | None:
+        """Where the scheduler of a dask cluster is that somebody else has started."""
+        theirs = ":" in self.cluster or self.cluster.endswith(".json")
+        return self.cluster if theirs else None
+
     def executor(self, plan: "Plan[Any]") -> "Executor":
         """The executor they ask for; importing dask only where it is one of dask's."""
         limit = parse_bytes(self.memory) if self.memory else None
@@ -88,11 +111,15 @@ class Running:
 
         if self.cluster == "local":
             return Dask(self.workers or _fitting_workers(plan, limit), self.gpus, None, limit)
-        if ":" in self.cluster or self.cluster.endswith(".json"):
-            return Dask(1, 0, self.cluster, limit)
+        if self.address is not None:
+            return Dask(address=self.address, memory_limit=limit)
+        if self.cluster == "allocation":
+            from xctvol.execution import Allocation
+
+            return Allocation.of_this_job()
         raise UsageError(
-            f"there is no cluster {self.cluster!r}; use local, serial, a dask scheduler's address "
-            "(tcp://host:8786) or its scheduler file (.json)"
+            f"there is no cluster {self.cluster!r}; use local, serial, slurm, a dask scheduler's "
+            "address (tcp://host:8786) or its scheduler file (.json)"
         )
 
     def share(self) -> tuple[int, int] | None:

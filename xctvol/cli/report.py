@@ -11,7 +11,7 @@ from xctvol.cli.run import carry_out
 
 
 def report(  # noqa: PLR0913 - one parameter an option
-    scan: Annotated[Path, typer.Argument(help="Segmented volume.", metavar="SCAN.zarr")],
+    scan: Annotated[str, typer.Argument(help="Segmented volume.", metavar="SCAN.zarr")],
     output: Annotated[Path, typer.Argument(help="HTML file to write.", metavar="REPORT.html")],
     labels: Annotated[
         str | None, typer.Option(help="Which labels, where the volume has several.")

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from xctvol.cli.options import Running
 from xctvol.errors import UsageError
 from xctvol.plan import Plan
+from xctvol.stopping import stopping_on_signals
 
 __all__ = ["carry_out", "show"]
 
@@ -22,6 +23,7 @@ def carry_out(plan: Plan[T], running: Running, facts: Callable[[T], Facts]) -> N
     executor, share = running.executor(plan), running.share()
     if share is not None and running.overwrite:
         raise UsageError("--part and --overwrite exclude each other: parts run side by side")
+    work = plan if share is None else plan.part(*share)
     if running.dry_run:
         print(plan)
         plan.check(executor)
@@ -31,15 +33,12 @@ def carry_out(plan: Plan[T], running: Running, facts: Callable[[T], Facts]) -> N
             print(f"xctvol: {note}", file=sys.stderr)
     from xctvol.cli.progress import display  # rich takes a quarter of a second to import
 
-    with display(quiet=running.quiet) as listen:
-        if share is None:
-            product: T | None = plan.run(executor, listen)
-        else:
-            product = plan.part(*share).run(executor, listen)
+    with stopping_on_signals(), display(quiet=running.quiet) as listen:
+        product = work.run(executor, listen)
     if product is None:
         print(f"part {running.part} is done; other parts are not yet", file=sys.stderr)
     else:
-        show(facts(product), as_json=running.json)
+        show({**facts(product), **listen.facts()}, as_json=running.json)
 
 
 def show(facts: Facts, *, as_json: bool) -> None:
@@ -49,7 +48,7 @@ def show(facts: Facts, *, as_json: bool) -> None:
         return
     width = max(map(len, facts))
     for name, value in facts.items():
-        first, *more = value if isinstance(value, list) else [value]
+        first, *more = (value or ["none"]) if isinstance(value, list) else [value]
         print(f"{name:<{width}}  {first}")
         for line in more:
             print(f"{'':<{width}}  {line}")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from xctvol.grid import Box, Index3
     from xctvol.sources import RawLayout, Source
 
-__all__ = ["AllowGaps", "Dataset", "Raw", "Roi", "Scan"]
+__all__ = ["AllowGaps", "Dataset", "Raw", "Roi", "Scan", "parse_box"]
 
 AllowGaps = Annotated[bool, typer.Option("--allow-gaps", help="Accept missing slice numbers.")]
 Dataset = Annotated[
@@ -57,7 +57,7 @@ class Scan:
             dataset=self.dataset,
             raw=_raw_layout(self.raw) if self.raw else None,
         )
-        return crop(source, _box(self.roi, source.shape)) if self.roi else source
+        return crop(source, parse_box(self.roi, source.shape)) if self.roi else source
 
 
 def _raw_layout(text: str) -> "RawLayout":
@@ -75,7 +75,8 @@ def _raw_layout(text: str) -> "RawLayout":
     return RawLayout((z, y, x), dtype, "big" if order else "little")
 
 
-def _box(text: str, shape: "Index3") -> "Box":
+def parse_box(text: str, shape: "Index3") -> "Box":
+    """The voxels that `--roi` means in a scan of `shape`."""
     from xctvol.grid import Box
 
     ranges = text.split(",")

@@ -5,47 +5,57 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xctvol.cli import options
+from xctvol.cli import learning, options
 from xctvol.cli.run import carry_out
 
 if TYPE_CHECKING:
     from xctvol.model.file import Model
 
+Replicates = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Independent models, with other seeds and splits; by default 1, and one for each scan "
+        "that is left out.",
+    ),
+]
+
 
 def train(  # noqa: PLR0913 - one parameter an option
-    pairs: Annotated[
-        Path,
-        typer.Argument(help="Folder with images/ and masks/ of the same names.", metavar="PAIRS"),
-    ],
+    pairs: learning.PairsFolder,
     materials: options.MaterialsFile,
     output: Annotated[Path, typer.Option(help="Model file to write.", metavar="MODEL.safetensors")],
-    architecture: Annotated[
-        str,
-        typer.Option(
-            help="A torchvision segmentation network, unet (ours, small: for CPUs), or "
-            "package.module:factory.",
-            metavar="NAME",
-        ),
-    ] = "fcn_resnet101",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training slices.")] = 100,
-    replicates: Annotated[
-        int, typer.Option(min=1, help="Independent models, with other seeds and splits.")
-    ] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of splits, weights and order.")] = 0,
-    crop: Annotated[
+    architecture: learning.Architecture = "fcn_resnet101",
+    weights: learning.Weights = None,
+    epochs: Annotated[
         int | None,
-        typer.Option(help="Train on random squares of so many pixels, not on whole slices."),
+        typer.Option(
+            min=1,
+            help="Passes over the training slices. By default as many as make 4000 steps for unet, "
+            "otherwise 100.",
+        ),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Squares a step (with --crop).")] = 1,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Of the Adam optimizer; by default as fits the network.")
-    ] = None,
-    validation: Annotated[
-        float, typer.Option(help="Share of the pairs kept to choose the best epoch.")
-    ] = 0.5,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    patience: learning.Patience = None,
+    replicates: Replicates = None,
+    seed: learning.Seed = 0,
+    crop: learning.Crop = None,
+    batch: learning.Batch = None,
+    accumulate: learning.Accumulate = 1,
+    checkpointing: learning.Checkpointing = False,
+    loss: learning.Loss = None,
+    learning_rate: learning.LearningRate = None,
+    schedule: learning.Schedule = None,
+    intensity: learning.Intensity = 0.0,
+    validation: learning.Validation = None,
+    split: learning.SplitBy = "slice",
+    spacing: learning.Size = None,
+    device: learning.Device = "auto",
     workers: options.Workers = None,
+    gpus: options.Gpus = None,
     cluster: options.Cluster = "serial",
+    profile: options.Profile = None,  # this and wait are read before the verb begins
+    wait: options.Wait = False,
+    part: options.Part = None,
     memory: options.Memory = None,
     dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
@@ -53,24 +63,22 @@ def train(  # noqa: PLR0913 - one parameter an option
     quiet: options.Quiet = False,
 ) -> None:
     """Train a model on a few annotated slices."""
-    from xctvol.materials import Materials
     from xctvol.pairs import open_pairs
     from xctvol.stages.train import train as stage
+    from xctvol.units import parse_spacing
 
-    running = options.Running(dry_run, overwrite, json, quiet, workers, 0, cluster, None, memory)
-    plan = stage(
-        open_pairs(pairs, Materials.read(materials)),
-        output,
-        architecture=architecture,
-        epochs=epochs,
-        replicates=replicates,
-        seed=seed,
-        crop=crop,
-        batch=batch,
-        learning_rate=learning_rate,
-        validation=validation,
-        device=device,
+    where = "local" if gpus and cluster == "serial" else cluster
+    running = options.Running(
+        dry_run, overwrite, json, quiet, workers, gpus or 0, where, part, memory
     )
+    plan = stage(
+        open_pairs(pairs, materials), output,
+        architecture=architecture, weights=weights, epochs=epochs, patience=patience,
+        replicates=replicates, seed=seed, crop=crop, batch=batch, accumulate=accumulate,
+        checkpointing=checkpointing, loss=loss, learning_rate=learning_rate, schedule=schedule,
+        intensity=intensity, validation=validation, split=split, device=device,
+        spacing=None if spacing is None else parse_spacing(spacing),
+    )  # fmt: skip  # the options as above, side by side
     carry_out(plan, running, _facts)
 
 

@@ -7,12 +7,18 @@ import typer
 
 from xctvol.cli import options, scan
 from xctvol.cli.run import carry_out
-from xctvol.errors import XctvolError
+from xctvol.errors import UsageError, XctvolError
 
 if TYPE_CHECKING:
+    from xctvol.stages.segment import SegmentAgain
     from xctvol.stages.verify import Verdict
 
-Where = Annotated[Path, typer.Argument(help="Volume to verify.", metavar="SCAN.zarr")]
+Where = Annotated[
+    str,
+    typer.Argument(
+        help="Volume, labels, or folder of measurements, scores or a study.", metavar="PRODUCT"
+    ),
+]
 From = Annotated[
     str | None,
     typer.Option(help="The scan it was made from: then every voxel is compared.", metavar="SOURCE"),
@@ -21,19 +27,29 @@ Repair = Annotated[
     bool,
     typer.Option(
         "--repair",
-        help="Write bad shards anew: from the source or, of coarser levels, from level 0.",
+        help="Write bad shards anew: from the source, by the model or, of coarser levels, from "
+        "level 0.",
+    ),
+]
+Models = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--model",
+        help="Model that the labels were made with, to make bad shards of labels again; several "
+        "in the order of then.",
     ),
 ]
 
 
 def verify(  # noqa: PLR0913 - one parameter an option
-    volume: Where,
+    product: Where,
     source: From = None,
     roi: scan.Roi = None,
     dataset: scan.Dataset = None,
     raw: scan.Raw = None,
     allow_gaps: scan.AllowGaps = False,
     repair: Repair = False,
+    models: Models = None,
     workers: options.Workers = None,
     cluster: options.Cluster = "local",
     part: options.Part = None,
@@ -42,14 +58,19 @@ def verify(  # noqa: PLR0913 - one parameter an option
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Read every shard of a volume again and compare it with all there is to compare with."""
+    """Read all of a product again and compare it with all there is to compare with."""
     from xctvol.stages import verify as stage
 
     running = options.Running(dry_run, False, json, quiet, workers, 0, cluster, part, memory)
     voxels = None
     if source is not None:
         voxels = scan.Scan(source, None, allow_gaps, dataset, raw, roi).open()
-    plan = (stage.repair if repair else stage.verify)(volume, voxels)
+    if repair:
+        plan = stage.repair(product, voxels, _again(product, models) if models else None)
+    elif models:
+        raise UsageError("--model says how to make bad shards of labels again: add --repair")
+    else:
+        plan = stage.verify(product, voxels)
     verdicts: list[Verdict] = []
 
     def facts(verdict: "Verdict") -> dict[str, Any]:
@@ -61,8 +82,19 @@ def verify(  # noqa: PLR0913 - one parameter an option
         _refuse(verdict)
 
 
+def _again(product: str, models: list[Path]) -> "SegmentAgain":
+    """What makes slabs of the labels at `product`, or of the only ones of a scan, once more."""
+    from xctvol.labels import open_labels
+    from xctvol.model.file import open_model
+    from xctvol.stages.segment import segment_again
+
+    return segment_again(open_labels(product), [open_model(model) for model in models])
+
+
 def _facts(verdict: "Verdict") -> dict[str, Any]:
-    facts: dict[str, Any] = {"volume": str(verdict.path), "shards": verdict.shards}
+    facts: dict[str, Any] = {"product": str(verdict.path)}
+    facts |= {"files": verdict.files} if verdict.files else {}
+    facts |= {"shards": verdict.shards} if verdict.shards else {}
     if verdict.compared:
         through = f", through the window {verdict.window}" if verdict.window else ""
         facts["compared with the source"] = f"{verdict.compared} slices{through}"
@@ -80,11 +112,13 @@ def _facts(verdict: "Verdict") -> dict[str, Any]:
 
 
 def _refuse(verdict: "Verdict") -> None:
-    """Raise XctvolError for a volume that is not good, with what to do."""
+    """Raise XctvolError for a product that is not good, with what to do."""
     if verdict.bad:
+        read = [f"{verdict.files} files"] if verdict.files else []
+        read += [f"{verdict.shards} shards"] if verdict.shards else []
         raise XctvolError(
-            f"{verdict.path}: {len(verdict.bad)} of {verdict.shards} shards are bad; keep the "
-            "source, and write them anew with --source SOURCE --repair"
+            f"{verdict.path}: {len(verdict.bad)} of {' and '.join(read)} are bad; "
+            f"{'; '.join(verdict.remedies)}"
         )
     if verdict.other_slices:
         raise XctvolError(

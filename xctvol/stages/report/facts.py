@@ -113,13 +113,16 @@ def rows(labels: Labels, tables: Tables, scores: Path | None) -> tuple[Row, ...]
 
 
 def read_scores(folder: Path) -> dict[str, Score]:
-    """F1 by material's name from the folder that evaluate wrote; raises InputError."""
+    """F1 of all models, by material's name, from the folder that evaluate wrote.
+
+    Raises InputError.
+    """
     path = folder / "scores.csv"
     values: dict[str, list[float]] = {}
     try:
         with open(path, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                if row["f1"]:  # empty where the score does not exist
+                if row["kind"] == "model" and row["f1"]:  # empty where the score does not exist
                     values.setdefault(row["material"], []).append(float(row["f1"]))
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(

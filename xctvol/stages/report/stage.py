@@ -8,6 +8,7 @@ from xctvol.files import remove_tree, sha256, write_atomic
 from xctvol.grid import Block, Grid
 from xctvol.journal import Journal, Recipe
 from xctvol.labels import Labels
+from xctvol.locations import local
 from xctvol.plan import Plan, Stage, read_recipe
 from xctvol.stages.report.facts import (
     made_with,
@@ -46,7 +47,7 @@ def report(
     not belong together.
     """
     _refuse_strangers(volume, labels, tables)
-    product = _PageFile(Path(output))
+    product = _PageFile(local(output, "the report"))
     recipe = Recipe(
         "report",
         inputs={
