@@ -1,7 +1,8 @@
 """What converting costs: against the bare codec, against other writers, in memory, at scale.
 
-    python benchmarks/convert.py            # ratios side by side in one run, a few minutes
-    python benchmarks/convert.py --scale-gb 20
+    python benchmarks/convert.py                # all but scale, a quarter of an hour
+    python benchmarks/convert.py codec reads    # only these
+    python benchmarks/convert.py scale --gigabytes 24
 
 Prints Markdown. Peers that are not installed are left out (pip install ome-zarr ngff-zarr).
 Contestants take turns, and the median of the rounds counts: on a machine that others use, trust
@@ -34,32 +35,32 @@ import xctvol as xv
 from xctvol.grid import Box, Grid
 from xctvol.sources.phantom import Phantom
 from xctvol.volume import Codec, Image, halve_grey, layout_of
-from xctvol.volume.array import ShardedArray
 
 SPACING = xv.Spacing(2.0, 2.0, 2.0)
 ZSTD = {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
 
 
+SECTIONS = ("codec", "threads", "writers", "stacks", "reads", "memory")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--slices", type=int, default=128)
-    parser.add_argument("--side", type=int, default=1536)
+    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, "scale", []], metavar="SECTION")
+    parser.add_argument("--slices", type=int, default=256)
+    parser.add_argument("--side", type=int, default=1280)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scale-gb", type=float, help="only convert a scan of this size")
+    parser.add_argument("--gigabytes", type=float, default=24)
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
     arguments = parser.parse_args()
+    print_machine()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        print_machine()
-        if arguments.scale_gb:
-            scale_run(Path(folder), arguments.scale_gb)
+        if arguments.sections == ["scale"]:
+            scale_run(Path(folder), arguments.gigabytes)
             return
-        bench = Bench(Path(folder), arguments.rounds, stack(arguments.slices, arguments.side))
-        bench.codec()
-        bench.threads()
-        bench.writers()
-        bench.stacks()
-        bench.reads()
-        memory(Path(folder))
+        voxels = stack(arguments.slices, arguments.side)
+        bench = Bench(Path(folder), arguments.rounds, voxels)
+        for section in arguments.sections or SECTIONS:
+            getattr(bench, section)()
 
 
 def print_machine():
@@ -167,6 +168,9 @@ class Bench:
                 chunk[tuple(slice(n) for n in part.shape)] = part
                 yield chunk
 
+    def memory(self):
+        print_memory(self.folder)
+
     def threads(self):
         one = with_threads(1, lambda: self.measure({"one": self.write_all_levels}))["one"]
         two = self.measure({"all": self.write_all_levels})["all"]
@@ -179,16 +183,12 @@ class Bench:
 
     def writers(self):
         """The same voxels from memory into the same shards, level 0 only."""
-        level = self.layout.levels[0]
 
         def ours():
-            array = ShardedArray(
-                self.folder / "out", self.voxels.shape, self.voxels.dtype, level.shard,
-                level.chunk, Codec("zstd"),
-            )  # fmt: skip  # six short arguments
+            image = self.image()
             for box in self.slabs():
-                array.write(box.start[0], self.voxels[box.slices])
-            array.write_metadata({})
+                image.write_levels(box.start[0], [self.voxels[box.slices]])
+            image.levels[0].write_metadata({})
 
         def by_zarr():
             array = self.zarr_array(self.folder / "out")
@@ -206,18 +206,19 @@ class Bench:
             contestants["tensorstore"] = by_tensorstore
         self.table("Writers of level 0 from memory, all processors", self.measure(contestants))
 
-    def zarr_array(self, path):
-        level = self.layout.levels[0]
+    def zarr_array(self, path, level=0):
+        level = self.layout.levels[level]
         return zarr.create_array(
-            path, shape=self.voxels.shape, dtype=self.voxels.dtype, chunks=level.chunk,
+            path, shape=level.shape, dtype=self.voxels.dtype, chunks=level.chunk,
             shards=level.shard, compressors=[zarr.codecs.ZstdCodec(level=1)],
         )  # fmt: skip  # six short arguments
 
     def stacks(self):
-        """From slices on disk to a volume; all but dask with a pyramid."""
+        """From slices on disk to a volume; all with a pyramid but the first of dask's."""
         source = xv.open_source(self.folder / "slices", spacing=SPACING)
         contestants = {"xctvol": lambda: xv.convert(source, self.folder / "out").run()}
         contestants["dask imread, rechunk, store (no pyramid)"] = self.by_dask
+        contestants["dask, then coarsen and store each level"] = self.by_dask_with_pyramid
         if installed("ome-zarr"):
             contestants["ome-zarr write_image"] = self.by_ome_zarr
         if installed("ngff-zarr"):
@@ -230,6 +231,18 @@ class Bench:
     def by_dask(self):
         array = self.imread().rechunk(self.layout.levels[0].shard)
         array.store(self.zarr_array(self.folder / "out"), lock=False)
+
+    def by_dask_with_pyramid(self):
+        """Each level is made of the one before, which is read back."""
+        dask = import_module("dask.array")
+        array = self.imread()
+        for number, level in enumerate(self.layout.levels):
+            if number:
+                halved = dask.coarsen(np.mean, array, dict.fromkeys(range(3), 2))
+                array = halved.astype(self.voxels.dtype)
+            stored = self.zarr_array(self.folder / "out" / str(number), number)
+            array.rechunk(level.shard).store(stored, lock=False)
+            array = dask.from_array(stored, chunks=level.shard)
 
     def by_ome_zarr(self):
         writer = import_module("ome_zarr.writer")
@@ -306,7 +319,7 @@ print(plan.peak_memory, 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1])
 """
 
 
-def memory(folder):
+def print_memory(folder):
     """Peak memory of a process that converts, planned and measured, for N and 10 N slices."""
     slab = stack(64, 1024)
     print("**Memory of the process, 1024 x 1024 uint16**\n")

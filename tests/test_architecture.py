@@ -17,14 +17,18 @@ import xctvol
 
 LEVELS = (  # lowest first: a room imports from the levels before its own, and from itself
     "errors",
-    "units grid resources files",
+    "s3",
+    "locations",
+    "units grid resources files stopping formats",
     "materials journal",
     "plan",
     "volume execution",
     "sources",
+    "annotations",
     "pairs labels model tables",
     "stages stages.convert stages.train stages.segment stages.measure stages.evaluate "
-    "stages.report stages.export stages.verify stages.info stages.doctor",
+    "stages.report stages.export stages.verify stages.info stages.doctor stages.model",
+    "studies",  # strings train and evaluate together
     "__init__",  # the public names
     "demo",
     "cli",
@@ -36,8 +40,9 @@ HOMES = {  # every library that is not the standard one, and where it may be imp
     "torch": "model stages.train stages.segment",
     "torchvision": "model.networks",
     "safetensors": "model",
-    "dask": "execution.dask volume",
-    "distributed": "execution.dask execution.worker",
+    "dask": "execution.dask execution.allocation volume",
+    "distributed": "execution.dask execution.local execution.worker execution.blocks "
+    "execution.allocation",
     "zarr": "volume",
     "numcodecs": "volume",
     "xarray": "volume",
@@ -45,16 +50,20 @@ HOMES = {  # every library that is not the standard one, and where it may be imp
     "imagecodecs": "sources.tiff",
     "h5py": "sources.hdf5",
     "SimpleITK": "sources.itk",
+    "roifile": "annotations.imagej",
+    "defusedxml": "annotations.cvat_shapes",
     "PIL": "sources.images stages.report",
-    "cc3d": "stages.measure",
     "numba": "stages.measure",
-    "skimage": "stages.measure stages.report",
+    "skimage": "stages.measure stages.report stages.evaluate.features",
+    "sklearn": "stages.evaluate.forest",
     "pandas": "tables",
     "pyarrow": "tables",
-    "matplotlib": "stages.report",
+    "matplotlib": "stages.report stages.evaluate stages.train studies",
     "jinja2": "stages.report",
+    "obstore": "s3",
     "typer": "cli",
     "rich": "cli",
+    "scipy": "studies.intervals",
     "numpy": " ".join(room for room in LEVEL if LEVEL[room] >= LEVEL["volume"]),
 }
 MAX_MODULE = 400

@@ -8,16 +8,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
+from torchvision import models
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from xctvol.annotations import open_layers
 from xctvol.cli import app
+from xctvol.materials import Materials
 from xctvol.sources.phantom import PHANTOM_MATERIALS, Phantom
 from xctvol.stages.export import write_imagej
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-SHORTER = {"train": ["--epochs", "1", "--overwrite"]}  # of equal options the last counts
+SHORTER = {  # of equal options the last counts; workers have tests of their own, and the demo
+    "train": ["--epochs", "1", "--overwrite"],
+    "study": ["--scans", "2", "--epochs", "1", "--replicates", "1", "--architecture", "unet"],
+    **{verb: ["--cluster", "serial"] for verb in ("convert", "verify", "segment", "measure")},
+}
 
 
 def blocks(language):
@@ -44,6 +52,11 @@ def write_leaf(folder):
         if pairs:
             write_imagej(folder / pairs / "images" / name, grey[z], phantom.spacing)
             write_imagej(folder / pairs / "masks" / name, values[labels[z]], phantom.spacing)
+    network = models.get_model(
+        "fcn_resnet101", weights=None, weights_backbone=None, aux_loss=True,
+        num_classes=len(PHANTOM_MATERIALS),
+    )  # fmt: skip  # as XCT_FCN saves it
+    torch.save(network.state_dict(), folder / "old.pth")
     glands = (np.random.default_rng(0).random((20, 30, 30)) > 0.9).astype(np.uint8)
     tifffile.imwrite(folder / "glands.tif", glands, photometric="minisblack")
 
@@ -64,9 +77,20 @@ def test_every_command_and_the_python_of_the_readme_run(tmp_path, capsys):
     assert "mesophyll" in printed
 
 
+def test_the_tables_of_the_readme_mean_what_it_says(tmp_path):
+    materials, layers = blocks("toml")
+    (tmp_path / "leaf.toml").write_text(materials)
+    (tmp_path / "layers.toml").write_text(layers)
+    background, epidermis = Materials.read(tmp_path / "leaf.toml")
+    assert (background.mask, epidermis.drawn_as) == (((170,),), ("epi*", 2))
+    tissues, air = open_layers(tmp_path, tmp_path)
+    assert (tissues.folder.name, tissues.elsewhere) == ("tissues", "mesophyll")
+    assert (air.folder.name, air.ignore) == ("air", ((0,),))
+
+
 def test_the_readme_shows_every_verb_of_the_workflow():
     shown = {command[1] for command in commands()}
-    assert shown == set(get_command(app).commands) - {"demo"}
+    assert shown == set(get_command(app).commands) - {"demo", "jobs"}  # jobs needs a cluster
 
 
 def test_the_setup_is_two_commands():

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import tifffile
 from PIL import Image
-from skimage.measure import label, regionprops
+from skimage.measure import label, perimeter
 from typer.testing import CliRunner
 
 from xctvol.cli import app
@@ -19,7 +19,8 @@ from xctvol.tables import open_tables
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"needs the real scans in {DATA}")
-UNET = ("--architecture", "unet", "--crop", "128", "--batch", "4")
+UNET = ("--architecture", "unet")
+SERIAL = ("--cluster", "serial")
 
 
 def xctvol(*arguments):
@@ -34,31 +35,23 @@ def labels_of(path):
     return labels.volume.read(Box.whole(labels.volume.shape)), labels.materials
 
 
-def by_regionprops(plane, spacing):
-    """Area and perimeter of a binary plane as scikit-image sums them over its regions."""
-    regions = regionprops(label(plane, connectivity=2))
-    area = sum(region.area for region in regions) * spacing**2
-    return area, sum(region.perimeter for region in regions) * spacing
-
-
 def check_slices(folder, found, materials, spacing):
     slices = open_tables(folder).slices.set_index(["z", "material"])
     for z in range(0, len(found), max(1, len(found) // 4)):
         for material in materials:
-            area, perimeter = by_regionprops(found[z] == material.label, spacing)
+            plane = found[z] == material.label
             row = slices.loc[(z, material.name)]
-            assert row.area_um2 == pytest.approx(area, rel=1e-12)
-            assert row.perimeter_um == pytest.approx(perimeter, rel=1e-9)
+            assert row.area_um2 == pytest.approx(plane.sum() * spacing**2, rel=1e-12)
+            assert row.perimeter_um == pytest.approx(perimeter(plane) * spacing, rel=1e-9)
 
 
 def test_citrus_glands_equal_what_their_authors_published(tmp_path):
     glands = DATA / "measure_citrus_glands"
     volume = next(glands.glob("*_glands.tif"))
-    serial = ("--cluster", "serial")
     with contextlib.chdir(tmp_path):
-        options = ("--labels", "--binarize", "--spacing", "57.5um", *serial)
+        options = ("--labels", "--binarize", "--spacing", "57.5um", *SERIAL)
         xctvol("convert", volume, "glands.zarr", *options)
-        xctvol("measure", "glands.zarr", "--connectivity", 6, *serial)
+        xctvol("measure", "glands.zarr", "--connectivity", 6, *SERIAL)
     tables = open_tables(tmp_path / "glands-measures")
     (row,) = tables.materials.itertuples()
     assert (row.regions, row.voxels) == (5018, 290_577)
@@ -81,16 +74,17 @@ def test_sandstone(tmp_path):
             for number, file in enumerate(sorted((DATA / "sandstone" / kind).glob("*.tif"))):
                 folder = Path("held-out" if number == 4 else "annotated", kind)
                 folder.mkdir(parents=True, exist_ok=True)
-                (folder / file.name).symlink_to(file)
+                part = slice(None) if number == 4 else slice(512)  # a quarter is enough to learn
+                tifffile.imwrite(folder / file.name, tifffile.imread(file)[part, part])
         model = ("--materials", "sandstone.toml", "--output", "m.safetensors")
-        xctvol("train", "annotated", *model, *UNET, "--epochs", 4, "--validation", 0.25)
+        xctvol("train", "annotated", *model, *UNET, "--epochs", 16)
         scores = xctvol("evaluate", "m.safetensors", "held-out", "--output", "scores")
         macro = float(scores["macro-F1"][0].rpartition(" ")[2])
         assert macro > 0.6
         images = DATA / "sandstone" / "images"
-        xctvol("convert", images, "s.zarr", "--spacing", "111.575,2.2315,2.2315um")
-        xctvol("segment", "s.zarr", "m.safetensors")
-        xctvol("measure", "s.zarr")
+        xctvol("convert", images, "s.zarr", "--spacing", "111.575,2.2315,2.2315um", *SERIAL)
+        xctvol("segment", "s.zarr", "m.safetensors", *SERIAL)
+        xctvol("measure", "s.zarr", *SERIAL)
         found, materials = labels_of("s.zarr")
         truth = np.asarray(Image.open(sorted((DATA / "sandstone/masks").glob("*.tif"))[4]))
         pore = (truth == colors["pore"]).all(axis=-1)
@@ -121,7 +115,7 @@ def test_volumes_segmented_by_a_model_trained_on_thresholded_slices(tmp_path, sc
             tifffile.imwrite(f"pairs/images/{z}.tif", voxels[z])
             tifffile.imwrite(f"pairs/masks/{z}.tif", mask)
         model = ("--materials", "m.toml", "--output", "m.safetensors")
-        xctvol("train", "pairs", *model, *UNET, "--epochs", 12, "--validation", 0.3)
+        xctvol("train", "pairs", *model, *UNET, "--epochs", 24)
         xctvol("convert", source, "v.zarr", "--spacing", f"{spacing}um")
         xctvol("segment", "v.zarr", "m.safetensors")
         xctvol("measure", "v.zarr")

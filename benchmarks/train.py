@@ -1,0 +1,207 @@
+"""Training: scores reached in minutes, steps against the reference loop, memory against the plan.
+
+    python benchmarks/train.py sandstone | nmc | leaf | steps | memory [--data FOLDER]
+
+`--data` is the folder that holds sandstone/, nmc_nanoct/ and leaf_slice/. Scores are of each fold,
+or of the one that `--fold` names. Everything runs on the device that torch finds; the numbers are
+of that device only.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import accuracy
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+
+from xctvol.model.devices import choose_device
+from xctvol.model.memory import training_bytes
+from xctvol.model.networks import build
+from xctvol.pairs import open_pairs
+from xctvol.stages.train.learner import Learner
+from xctvol.stages.train.losses import LOSSES
+from xctvol.stages.train.samples import Sample, epoch_batches
+from xctvol.stages.train.settings import Settings
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+STEPS = (("fcn_resnet50", 0.25, 3), ("unet", 1.0, 4))
+"""Network, scale of the slices, steps timed."""
+MEMORY = (("unet", (4, 256, 256)), ("fcn_resnet50", (2, 256, 256)))
+
+
+class ReferenceLoop:
+    """The loop of XCT_FCN as its users describe it: one image a step, read and made anew.
+
+    Pillow opens and resizes both files, the grey channel is repeated, masks become a plane a
+    material, all planes are flipped and turned, then one step of Adam on BCEWithLogits in fp32.
+    """
+
+    def __init__(self, pairs, architecture, scale, device):
+        self.pairs, self.scale, self.device = list(pairs), scale, device
+        self.colors = [np.array(m.mask[0]) for m in accuracy.SANDSTONE]
+        self.network = build(architecture, len(accuracy.SANDSTONE))
+        self.network.body.to(device).train()
+        self.adam = torch.optim.Adam(self.network.body.parameters(), lr=1e-3)
+        self.loss, self.rng = nn.BCEWithLogitsLoss(), np.random.default_rng(0)
+
+    def load(self, pair):
+        image, mask = (Image.open(file) for file in (pair.files[0], pair.files[1]))
+        size = (int(self.scale * image.width), int(self.scale * image.height))
+        grey = np.asarray(image.resize(size), np.float32)
+        values = np.asarray(mask.convert("RGB").resize(size))
+        planes = [(values == color).all(-1) for color in self.colors]
+        x = torch.from_numpy(grey)[None].repeat(3, 1, 1) / 255
+        return (x - 0.3) / 0.2, torch.from_numpy(np.stack(planes).astype(np.float32))
+
+    def turned(self, x, y):
+        both = torch.cat([x, y])
+        for axis in (1, 2):
+            if self.rng.random() < 0.4:
+                both = both.flip(axis)
+        if self.rng.random() < 0.4:
+            angle = np.deg2rad(self.rng.uniform(-50, 50))
+            cos, sin = float(np.cos(angle)), float(np.sin(angle))
+            theta = torch.tensor([[[cos, -sin, 0], [sin, cos, 0]]])
+            grid = functional.affine_grid(theta, [1, *both.shape], align_corners=False)
+            both = functional.grid_sample(
+                both[None], grid, padding_mode="reflection", align_corners=False
+            )[0]
+        return both[:3], both[3:]
+
+    def step(self, index):
+        x, y = self.turned(*self.load(self.pairs[index % len(self.pairs)]))
+        x, y = x[None].to(self.device), y[None].to(self.device)
+        out = self.network.body(x if self.network.channels == 3 else x[:, :1])
+        loss = self.loss(out["out"] if isinstance(out, dict) else out, y)
+        self.adam.zero_grad()
+        loss.backward()
+        self.adam.step()
+        return float(loss.detach())
+
+
+class OurLoop:
+    """The same steps as the verb train makes them, on slices that are read once."""
+
+    def __init__(self, pairs, architecture, scale, device):
+        self.settings, self.device = Settings(architecture, device=str(device)), device
+        self.samples = [_sample(pair, scale) for pair in pairs]
+        self.learner = Learner(build(architecture, len(accuracy.SANDSTONE)), self.settings, device)
+        self.batches = self._endless()
+
+    def _endless(self):
+        rng = np.random.default_rng(0)
+        while True:
+            yield from epoch_batches(self.samples, self.settings, rng, self.device)
+
+    def step(self, index):
+        return self.learner.learn(islice(self.batches, 1), 1e-3)
+
+
+def _sample(pair, scale):
+    annotated = pair.read(accuracy.SANDSTONE)
+    size = (int(scale * annotated.image.shape[1]), int(scale * annotated.image.shape[0]))
+    image = np.asarray(Image.fromarray(annotated.image).resize(size), np.float32) / 255
+    indices = np.asarray(Image.fromarray(annotated.indices).resize(size, Image.Resampling.NEAREST))
+    return Sample(torch.from_numpy((image - 0.3) / 0.2), torch.from_numpy(indices.copy()))
+
+
+def steps(data):
+    """In turns, so that both meet the same load."""
+    pairs, device = open_pairs(data / "sandstone", accuracy.SANDSTONE), choose_device("auto")
+    for architecture, scale, count in STEPS:
+        loops = [kind(pairs, architecture, scale, device) for kind in (ReferenceLoop, OurLoop)]
+        seconds = [[], []]
+        for loop in loops:
+            loop.step(0)
+        for index in range(count):
+            for times, loop in zip(seconds, loops, strict=True):
+                start = time.perf_counter()
+                loop.step(index)
+                times.append(time.perf_counter() - start)
+        reference, ours = (1 / np.median(times) for times in seconds)
+        rates = f"{reference:.3f} | {ours:.3f} | {ours / reference:.2f}"
+        print(f"| {architecture} | {scale:g} | {rates} |")
+
+
+def memory():
+    """Each in a process of its own: what a step adds to it at most, against the plan for fp32."""
+    for architecture, shape in MEMORY:
+        for checkpointing in (False, True):
+            for precision in ("fp32", "bf16"):
+                arguments = json.dumps([architecture, shape, checkpointing, precision])
+                run = subprocess.run(
+                    [sys.executable, __file__, "step", "--arguments", arguments],
+                    capture_output=True, text=True, check=True,
+                )  # fmt: skip
+                _row(architecture, shape, checkpointing, precision, f"{run.stdout.strip()} MB")
+    for size in ((1, 1352, 2464), (1, 2560, 2560)):
+        for checkpointing in (False, True):
+            _row("fcn_resnet101", size, checkpointing, "fp32", "-")
+
+
+def _row(architecture, shape, checkpointing, precision, measured):
+    planned = training_bytes(
+        architecture, 4, tuple(shape), LOSSES["bce"], checkpointing=checkpointing
+    )
+    layers = "computed twice" if checkpointing else "kept"
+    size = " x ".join(map(str, shape))
+    found = f"{planned / 1e6:.0f} MB | {measured}"
+    print(f"| {architecture} | {size} | {layers} | {precision} | {found} |", flush=True)
+
+
+def step(architecture, shape, checkpointing, precision):
+    """Print what two steps on a CPU add to this process at most, in megabytes."""
+    torch.manual_seed(0)
+    settings = Settings("unet", checkpointing=checkpointing)
+    warm = Sample(torch.randn(1, 32, 32), torch.zeros(1, 32, 32, dtype=torch.uint8))
+    Learner(build("unet", 4), settings, torch.device("cpu")).learn([warm], 1e-3)  # libraries
+    image = torch.randn(shape)
+    batch = Sample(image, torch.randint(0, 4, tuple(shape)).to(torch.uint8))
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    network = build(architecture, 4)
+    learner = Learner(network, replace(settings, architecture=architecture), torch.device("cpu"))
+    best = learner.weights()
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        learner.learn([batch, batch], 1e-3)
+    print(f"{(_status('VmHWM') - before) / 1e6:.0f}", flush=True)
+    del best
+
+
+def _status(name):
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) * 1024
+    raise KeyError(name)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=[*accuracy.BENCHMARKS, "steps", "memory", "step"])
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--fold", action="append", default=[])
+    parser.add_argument("--arguments", type=json.loads)
+    chosen = parser.parse_args()
+    if chosen.what == "steps":
+        steps(chosen.data)
+    elif chosen.what == "memory":
+        memory()
+    elif chosen.what == "step":
+        step(*chosen.arguments)
+    else:
+        options = {} if chosen.epochs is None else {"epochs": chosen.epochs}
+        accuracy.run(chosen.what, chosen.data, options, chosen.fold)
+
+
+if __name__ == "__main__":
+    main()
