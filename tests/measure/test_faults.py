@@ -101,7 +101,8 @@ def test_a_killed_run_continues_with_the_same_bytes(labels, want, tmp_path):
 @pytest.mark.slow
 def test_a_full_disk_is_named_and_the_next_run_continues(labels, want, tmp_path):
     """No file may grow beyond the limit, which the system reports as it does a full disk."""
-    limits = (2_000, 20_000, 200_000)
+    largest = max(map(len, want.values()))
+    limits = (largest // 100, largest // 10, largest - 1)
     full = run_alone(
         FORKED + "def disturbed(limit):\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit),) * 2)\n"

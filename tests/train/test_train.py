@@ -127,7 +127,7 @@ def test_the_log_tells_of_every_epoch(pairs, tmp_path):
     assert log[record.best_epoch - 1].macro_f1 == pytest.approx(record.scores["running"])
     with Image.open(tmp_path / "m.epochs.png") as figure:
         assert len(np.unique(np.asarray(figure))) > 10
-    plan.overwrite().product.remove()
+    plan.product.remove()
     assert not list(tmp_path.glob("m.*"))
 
 

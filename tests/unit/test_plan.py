@@ -4,7 +4,10 @@ It adds up the numbers of its blocks in a folder. Every execution of a block lea
 `attempts`, beside the product, so the tests count work that was really done.
 """
 
+import contextlib
+import itertools
 import pickle
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -45,7 +48,7 @@ class Sums:
 
     def remove(self):
         (self.path / "sum.json").unlink(missing_ok=True)
-        remove_tree(self.path)
+        remove_tree(self.path / "numbers")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Square:
     def __call__(self, block):
         with open(self.path.with_name("attempts"), "a") as file:
             file.write(f"{block.index}\n")
+        write_json(self.path / "numbers" / f"{block.index}.json", block.index)
         if (self.path.with_name("full") / str(block.index)).exists():
             raise PartialError("the disk is full")
         report(1, "half")
@@ -157,7 +161,7 @@ def test_a_run_does_every_block_once_and_leaves_only_the_product(path, attempts)
     assert plan.run() == SUM
     assert attempts() == dict.fromkeys(range(6), 1)
     assert plan.finished()
-    assert [file.name for file in path.iterdir()] == ["sum.json"]
+    assert sorted(file.name for file in path.iterdir()) == ["numbers", "sum.json"]
 
 
 def test_a_finished_plan_runs_nothing(path, attempts):
@@ -180,7 +184,7 @@ class JustFinished(Serial):
 def test_a_run_that_starts_as_another_finishes_does_nothing_again(path, attempts):
     assert sum_of_squares(path).run(JustFinished(path=path)) == SUM
     assert attempts() == dict.fromkeys(range(6), 1)
-    assert [file.name for file in path.iterdir()] == ["sum.json"]
+    assert sorted(file.name for file in path.iterdir()) == ["numbers", "sum.json"]
 
 
 def test_a_rerun_does_only_what_is_missing(path, attempts, full):
@@ -267,6 +271,46 @@ def test_overwrite_does_the_same_again_where_it_is_finished(path, attempts):
     assert attempts() == dict.fromkeys(range(6), 2)
 
 
+@pytest.mark.parametrize("failing", [(), (3,)], ids=["finished", "unfinished"])
+def test_wherever_a_run_is_killed_that_deletes_the_next_believes_nothing(path, full, failing):
+    """Else it would take blocks for finished whose numbers are no longer there."""
+    for deletions in itertools.count():
+        full(*failing)
+        with contextlib.suppress(PartialError):
+            sum_of_squares(path).overwrite().run()
+        full()
+        with _killed_at_deletion(deletions) as interrupted:
+            sum_of_squares(path).overwrite().run()
+        assert sum_of_squares(path).run() == SUM
+        assert len(list((path / "numbers").iterdir())) == 6
+        if not interrupted:
+            break
+    assert deletions > 10
+
+
+@contextlib.contextmanager
+def _killed_at_deletion(number):
+    """Raise at the n-th time that a file or folder is about to be deleted; whether that came."""
+    interrupted = []
+
+    def hook(event, _):
+        nonlocal number
+        if event in ("os.remove", "os.rmdir") and armed:
+            number -= 1
+            if number < 0 and not interrupted:
+                interrupted.append(True)
+                raise KeyboardInterrupt
+
+    armed = True
+    sys.addaudithook(hook)  # for ever, so it has to be told when it is over
+    try:
+        yield interrupted
+    except KeyboardInterrupt:
+        pass
+    finally:
+        armed = False
+
+
 def test_overwrite_never_deletes_what_is_not_ours(path):
     path.write_text("thesis")
     for plan in (sum_of_squares(path), sum_of_squares(path).overwrite()):
@@ -329,7 +373,7 @@ def test_parts_share_the_blocks_and_the_last_one_concludes(path, tmp_path, attem
     assert (tmp_path / "concluded").read_text() == "plan\n"
     assert [plan.part(number, 3).run() for number in (1, 2, 3)] == [SUM] * 3
     assert (tmp_path / "concluded").read_text() == "plan\n"
-    assert [file.name for file in path.iterdir()] == ["sum.json"]
+    assert sorted(file.name for file in path.iterdir()) == ["numbers", "sum.json"]
 
 
 def test_a_part_that_failed_is_continued_by_itself_or_by_the_whole(path, attempts, full):
@@ -365,7 +409,7 @@ def test_a_run_that_is_overtaken_by_another_finds_the_product_finished(path, tmp
     late = replace(plan, stages=(replace(plan.stages[0], task=Overtaken(path, missing)),))
     assert late.run() == SUM
     assert (tmp_path / "concluded").read_text() == "plan\n"
-    assert [file.name for file in path.iterdir()] == ["sum.json"]
+    assert sorted(file.name for file in path.iterdir()) == ["numbers", "sum.json"]
 
 
 def test_slots_are_blocks_side_by_side_in_one_process(path):

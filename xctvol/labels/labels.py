@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from xctvol.errors import InputError
-from xctvol.files import remove_tree
 from xctvol.journal import Recipe
 from xctvol.locations import Location, located
 from xctvol.materials import Materials
@@ -118,4 +117,3 @@ class LabelsProduct:
     def remove(self) -> None:
         list_label(self.scan, self.name, listed=False)
         self._image.remove()
-        remove_tree(self.path)

@@ -36,7 +36,6 @@ class ModelProduct:
 
     def remove(self) -> None:
         remove_tree(self.path)
-        remove_tree(self.work)
 
 
 def recipe_of(file: Path) -> Recipe:

@@ -105,7 +105,7 @@ class FolderProduct(ABC):
 
     def remove(self) -> None:
         files = tuple(self.files())  # the mark may be what names them
-        for name in (self.mark.name, *files, self.work.name):
+        for name in (self.mark.name, *files):
             remove_tree(self.path / name)
 
     def _is_file(self, name: str) -> bool:

@@ -21,6 +21,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _RECIPE = "recipe.json"
+_REMOVED = "removed"
 
 
 class Product(Protocol[T_co]):
@@ -44,7 +45,7 @@ class Product(Protocol[T_co]):
     def open(self) -> T_co: ...
 
     def remove(self) -> None:
-        """Delete what is there and `work`, in an order that never leaves it looking finished."""
+        """Delete what is there but `work`, in an order that never leaves it looking finished."""
         ...
 
 
@@ -146,11 +147,46 @@ class Plan(Generic[T]):
 
     def _start(self, executor: Executor) -> None:
         self.check(executor)
-        if self.replacing:
-            self.product.remove()
-        recipe_file = self.product.work / _RECIPE
-        if not recipe_file.exists():
-            write_json(recipe_file, {"journal": stamp("journal"), **self.recipe.to_json()})
+        if self.replacing or self._half_removed():
+            self._remove()
+        if not self._recipe_file.exists():
+            write_json(self._recipe_file, {**self._stamp, **self.recipe.to_json()})
+
+    def _remove(self) -> None:
+        """Delete the product with its journal.
+
+        Before anything is gone the journal says so, and what says so goes last: a run that is
+        killed meanwhile leaves nothing that the next one would take for finished blocks.
+        """
+        work = self.product.work
+        write_json(self._recipe_file, {**self._stamp, _REMOVED: True})
+        self.product.remove()
+        for entry in work.iterdir():
+            if entry.name != _RECIPE:
+                remove_tree(entry)
+        remove_tree(work)
+
+    @property
+    def _recipe_file(self) -> Location:
+        return self.product.work / _RECIPE
+
+    @property
+    def _stamp(self) -> dict[str, Any]:
+        return {"journal": stamp("journal")}
+
+    def _half_removed(self) -> bool:
+        """Whether a run was killed while it deleted what is here."""
+        return _REMOVED in self._journal_record()
+
+    def _journal_record(self) -> dict[str, Any]:
+        """What the journal says of itself; empty where there is none."""
+        if not self._recipe_file.exists():
+            return {}
+        record = read_json(self._recipe_file)
+        if not isinstance(record, dict):
+            raise InputError(f"{self._recipe_file} is damaged; use --overwrite to begin anew")
+        refuse_newer("journal", f"what is unfinished at {self.product.path}", record.get("journal"))
+        return record
 
     def _close(self) -> T:
         """Open the finished product, and nothing else is left."""
@@ -159,13 +195,10 @@ class Plan(Generic[T]):
         return self.product.open()
 
     def _unfinished(self) -> Recipe | None:
-        path = self.product.work / _RECIPE
-        if not path.exists():
+        record = self._journal_record()
+        if not record or _REMOVED in record:
             return None
-        record = read_json(path)
-        journal = record.get("journal") if isinstance(record, dict) else None
-        refuse_newer("journal", f"what is unfinished at {self.product.path}", journal)
-        return read_recipe(path, record)
+        return read_recipe(self._recipe_file, record)
 
     def _check_existing(self) -> None:
         if self.replacing:

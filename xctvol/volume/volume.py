@@ -237,7 +237,9 @@ class ImageProduct(Generic[T]):
 
     def remove(self) -> None:
         self._mark.unlink(missing_ok=True)
-        remove_tree(self.path)
+        for entry in self.path.iterdir():
+            if entry.name != self.work.name:
+                remove_tree(entry)
 
     @property
     def _mark(self) -> Location:

@@ -150,7 +150,6 @@ class _PageFile:
 
     def remove(self) -> None:
         remove_tree(self.path)
-        remove_tree(self.work)
 
 
 def _nothing() -> None:

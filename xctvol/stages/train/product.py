@@ -95,4 +95,3 @@ class ModelFiles:
         for file in self.files:
             for path in (file, *self.log(file)):
                 remove_tree(path)
-        remove_tree(self.work)

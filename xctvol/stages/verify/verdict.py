@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from xctvol.files import remove_tree
 from xctvol.journal import Recipe
 from xctvol.locations import Location
 from xctvol.volume import Window
@@ -64,4 +63,4 @@ class VerdictProduct:
         return self.verdict
 
     def remove(self) -> None:
-        remove_tree(self.work)
+        """There is nothing besides the work."""
