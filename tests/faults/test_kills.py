@@ -151,7 +151,7 @@ def _nothing_is_done_again(done):
 
 
 def test_kills_while_overwriting_lose_nothing(verb, fresh, undisturbed, commands, digests):
-    """What was finished before is deleted; where that stops half-way its journal is not believed."""
+    """What was finished is deleted; where that stops half-way its journal is not believed."""
     rng = random.Random(f"overwriting, {verb}")
     for _ in range(4):
         folder, command = fresh("overwritten")

@@ -116,6 +116,21 @@ def test_bf16_says_nearly_the_same(save, slices):
     assert (exact == fast).mean() > 0.9
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("norm", ["running", "batch"])
+def test_slices_side_by_side_are_predicted_as_one_after_the_other(save, slices, norm, precision):
+    model = save("lraspp_mobilenet_v3_large", norm=norm)
+    many = np.concatenate([np.roll(slices, shift, axis=2) for shift in (0, 5, 11)])
+    one, several = (Predictor(model, "cpu", precision, threads=n) for n in (1, 3))
+    threads = torch.get_num_threads()
+    assert np.array_equal(one.labels(many), several.labels(many))
+    assert np.array_equal(one.logits(many), several.logits(many))
+    details, others = one.details(many), several.details(many)
+    for found in ("labels", "probabilities", "margin"):
+        assert np.array_equal(getattr(details, found), getattr(others, found))
+    assert torch.get_num_threads() == threads
+
+
 def test_a_process_loads_a_model_once(save):
     model = save()
     first = predictor_for(model.path, model.digest, "cpu", "fp32")

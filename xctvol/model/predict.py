@@ -2,7 +2,8 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ class Predictor:
     In fp32 the labels are those of the plain network in evaluation mode followed by the decode
     rule, but for pixels where rounding decides. Several models decide by the mean of their
     probabilities. `decode` is the card's unless it is given. Slices may have any size. Several
-    threads may use one predictor.
+    threads may use one predictor. On a CPU it predicts up to `threads` slices side by side, each in
+    one thread, which changes no label; a GPU has one batch after the other.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Predictor:
         device: str = "auto",
         precision: Precision = "auto",
         decode: Decode | None = None,
+        threads: int = 1,
     ) -> None:
         together = (models,) if isinstance(models, Model) else tuple(models)
         require_alike(together, decode)
@@ -72,6 +75,9 @@ class Predictor:
         self.precision = choose_precision(precision, self.device)
         self._rule = rule_of(decode or self.card.decode, self.card.materials)
         self._models = tuple(LoadedModel(model, self.device, self.precision) for model in together)
+        self._pool = None
+        if self.device.type == "cpu" and threads > 1:
+            self._pool = ThreadPoolExecutor(threads, "slices", torch.set_num_threads, (1,))
 
     def labels(self, slices: NDArray[Any], grey: Affine = IDENTITY) -> NDArray[np.uint8]:
         """Label values (n, y, x) of slices (n, y, x) whose stored values mean `grey`."""
@@ -90,7 +96,6 @@ class Predictor:
         self._decode_into(slices, grey, largest, out)
         return out
 
-    @torch.inference_mode()
     def details(self, slices: NDArray[Any], grey: Affine = IDENTITY) -> Details:
         """Labels, as `labels` gives them, with probabilities and margin."""
         (count, *size), materials = slices.shape, len(self.card.materials)
@@ -99,38 +104,51 @@ class Predictor:
             np.empty((count, materials, *size), np.uint8),
             np.empty(slices.shape, np.uint8),
         )
-        for batch, coarse in self._coarse(slices, grey):
+
+        def store(batch: slice, coarse: list[Tensor]) -> None:
             chances = probabilities(coarse, (size[0], size[1]))
             found.probabilities[batch] = _stored(chances)
             found.margin[batch] = _stored(_margin(chances))
             found.labels[batch] = decoded(coarse, (size[0], size[1]), self._rule).cpu().numpy()
+
+        self._each(slices, grey, store)
         return found
 
-    @torch.inference_mode()
     def logits(self, slices: NDArray[Any], grey: Affine = IDENTITY) -> NDArray[np.float32]:
         """Logits (n, materials, y, x) of slices (n, y, x), by the first model."""
         count, *size = slices.shape
         out = np.empty((count, len(self.card.materials), *size), np.float32)
-        for batch, coarse in self._coarse(slices, grey):
+
+        def store(batch: slice, coarse: list[Tensor]) -> None:
             out[batch] = enlarged(coarse[0], (size[0], size[1])).cpu().numpy()
+
+        self._each(slices, grey, store)
         return out
 
-    @torch.inference_mode()
     def _decode_into(
         self, slices: NDArray[Any], grey: Affine, rule: Rule, out: NDArray[np.uint8]
     ) -> None:
-        with settled(self.device):  # once: a GPU that waits for each batch idles between them
-            for batch, coarse in self._coarse(slices, grey):
-                labels = decoded(coarse, slices.shape[1:], rule)
-                torch.from_numpy(out[batch]).copy_(labels, non_blocking=True)
+        def store(batch: slice, coarse: list[Tensor]) -> None:
+            labels = decoded(coarse, slices.shape[1:], rule)
+            torch.from_numpy(out[batch]).copy_(labels, non_blocking=True)
 
-    def _coarse(self, slices: NDArray[Any], grey: Affine) -> Iterator[tuple[slice, list[Tensor]]]:
-        """Batches of the slices, with the logits of each model."""
+        with settled(self.device):  # once: a GPU that waits for each batch idles between them
+            self._each(slices, grey, store)
+
+    def _each(
+        self, slices: NDArray[Any], grey: Affine, store: Callable[[slice, list[Tensor]], None]
+    ) -> None:
+        """Give `store` every batch of the slices, with the logits of each model."""
         step = self._batch(slices.shape[1] * slices.shape[2])
+        batches = [slice(start, start + step) for start in range(0, len(slices), step)]
+
+        @torch.inference_mode()  # of a thread
+        def predict(batch: slice) -> None:
+            store(batch, [model.coarse(slices[batch], grey) for model in self._models])
+
+        run = map if self._pool is None else self._pool.map
         with reproducible(self.device):
-            for start in range(0, len(slices), step):
-                batch = slice(start, start + step)
-                yield batch, [model.coarse(slices[batch], grey) for model in self._models]
+            list(run(predict, batches))
 
     def _batch(self, pixels: int) -> int:
         by_slice = any(model.card.norm == "batch" for model in self._models)
@@ -155,7 +173,7 @@ def _stored(chances: Tensor) -> NDArray[np.uint8]:
 ModelFile = tuple[Path, str]
 """A model file and its digest: how models travel to other processes."""
 
-_Key = tuple[tuple[ModelFile, ...], str, Precision, Decode | None]
+_Key = tuple[tuple[ModelFile, ...], str, Precision, Decode | None, int]
 _lock = threading.Lock()
 _predictors: OrderedDict[_Key, Predictor] = OrderedDict()
 
@@ -166,17 +184,21 @@ def predictor_for(path: Path, digest: str, device: str, precision: Precision) ->
 
 
 def ensemble_for(
-    files: tuple[ModelFile, ...], device: str, precision: Precision, decode: Decode | None = None
+    files: tuple[ModelFile, ...],
+    device: str,
+    precision: Precision,
+    decode: Decode | None = None,
+    threads: int = 1,
 ) -> Predictor:
     """The predictor of model files, loaded once a process and kept while it is in use.
 
     Raises InputError where a file is no longer the one with its digest.
     """
-    key = (files, device, precision, decode)
+    key = (files, device, precision, decode, threads)
     with _lock:
         if key not in _predictors:
             models = [_unchanged(path, digest) for path, digest in files]
-            _predictors[key] = Predictor(models, device, precision, decode)
+            _predictors[key] = Predictor(models, device, precision, decode, threads)
         _predictors.move_to_end(key)
         while len(_predictors) > _KEPT:
             _predictors.popitem(last=False)

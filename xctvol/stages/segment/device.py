@@ -13,14 +13,16 @@ from numpy.typing import DTypeLike, NDArray
 from xctvol.errors import PartialError
 from xctvol.model.card import Affine
 from xctvol.model.devices import choose_device
-from xctvol.resources import available_memory
+from xctvol.resources import available_memory, thread_budget
 from xctvol.units import format_bytes
 from xctvol.volume import reused
 
 __all__ = ["Device", "Labeler", "shared_device"]
 
 _PIXELS_AT_ONCE = 8 * 2560 * 2560  # on a GPU, some 0.1 s of work
-_SLICES_AT_ONCE = 4  # on a CPU, where a slice takes seconds
+_SLICES_AT_ONCE = (
+    4  # on a CPU, where a slice takes seconds: at least so many, for all threads alike
+)
 
 
 class Labeler(Protocol):
@@ -103,7 +105,8 @@ class Device:
 
     def _at_once(self, slices: NDArray[Any]) -> int:
         if self._device.type == "cpu":
-            return _SLICES_AT_ONCE
+            threads = thread_budget()
+            return threads * -(-_SLICES_AT_ONCE // threads)
         return max(1, _PIXELS_AT_ONCE // (slices.shape[1] * slices.shape[2]))
 
     def _refusal(self, size: tuple[int, ...], needed_bytes: int) -> PartialError:

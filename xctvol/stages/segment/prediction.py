@@ -6,6 +6,7 @@ from typing import Protocol
 from xctvol.model.card import Decode
 from xctvol.model.devices import Precision
 from xctvol.model.predict import ModelFile, Predictor, ensemble_for
+from xctvol.resources import thread_budget
 from xctvol.stages.segment.device import Labeler
 
 __all__ = ["Predicting", "Prediction"]
@@ -27,13 +28,18 @@ class Predicting(Protocol):
 
 @dataclass(frozen=True)
 class Prediction:
-    """Models as paths and digests; each is loaded once a process, by the first block."""
+    """Models as paths and digests; each is loaded once a process, by the first block.
+
+    On a CPU a process predicts up to `threads` slices side by side, as far as it may use so many.
+    """
 
     models: tuple[ModelFile, ...]
     device: str
     precision: Precision
     decode: Decode
     needed_bytes: int
+    threads: int = 1
 
     def open(self) -> Predictor:
-        return ensemble_for(self.models, self.device, self.precision, self.decode)
+        threads = min(self.threads, thread_budget())
+        return ensemble_for(self.models, self.device, self.precision, self.decode, threads)

@@ -24,6 +24,7 @@ from xctvol.model.networks import weight_bytes
 from xctvol.model.overlaps import with_overlaps
 from xctvol.model.suitability import doubts, doubts_of_probabilities, stored_grey
 from xctvol.plan import Plan, Stage
+from xctvol.resources import available_memory, thread_budget
 from xctvol.stages.segment.comparison import Comparison
 from xctvol.stages.segment.prediction import Prediction
 from xctvol.stages.segment.probabilities import ProbabilityImages
@@ -38,6 +39,7 @@ from xctvol.volume import (
     Volume,
     bytes_in_transit,
     image_label,
+    layout_of,
     list_label,
     release,
 )
@@ -97,7 +99,7 @@ def segment(  # noqa: PLR0913 - the options of the verb, all given by name
     recipe = Recipe("segment", inputs, options)
     journal = Journal(product.work / "slabs")
     slots = _SLOTS[place.type]
-    held = _slot_bytes(volume, where, place) + _detail_bytes(volume, details)
+    held = _slot_bytes(volume, where, place) + _detail_bytes(volume, details, prediction.threads)
     return Plan(
         recipe=recipe,
         product=product,
@@ -126,14 +128,26 @@ def _prediction(
     precision: Precision,
     decode: Decode | None,
 ) -> Prediction:
+    place = device_called(device)
     needed = ensemble_bytes([model.card for model in models], volume.shape[1:])
     return Prediction(
         models=tuple((model.path.absolute(), model.digest) for model in models),
         device=device,
-        precision=choose_precision(precision, device_called(device)),
+        precision=choose_precision(precision, place),
         decode=decode or models[0].card.decode,
         needed_bytes=needed,
+        threads=_threads(len(layout_of(volume.shape).slabs), needed) if place.type == "cpu" else 1,
     )
+
+
+def _threads(slabs: int, needed_bytes: int) -> int:
+    """Slices that a process predicts side by side: more where processors have no slab of their own.
+
+    As far as there is memory for them.
+    """
+    processors = thread_budget()
+    spare = processors // min(processors, slabs)
+    return max(1, min(spare, available_memory() // needed_bytes - 1))
 
 
 def _comparison(
@@ -227,7 +241,8 @@ def _process_bytes(models: Sequence[Model], prediction: Prediction) -> int:
     if prediction.precision != "fp32":
         weights = sum(weight_bytes(card.architecture, len(card.materials)) for card in cards)
         again = weights + weights // 2
-    return _PROCESS_BYTES + again + max(loading_bytes(cards), prediction.needed_bytes)
+    predicting = prediction.threads * prediction.needed_bytes
+    return _PROCESS_BYTES + again + max(loading_bytes(cards), predicting)
 
 
 def _slot_bytes(volume: Volume, where: Where, place: torch.device) -> int:
@@ -249,10 +264,11 @@ def _kept_bytes(nbytes: int, place: torch.device) -> int:
     return 1 << (nbytes - 1).bit_length() if place.type == "cuda" else nbytes
 
 
-def _detail_bytes(volume: Volume, details: ProbabilityImages | None) -> int:
-    """The details of a block, one of its images again, and what one slice needs meanwhile."""
+def _detail_bytes(volume: Volume, details: ProbabilityImages | None, threads: int) -> int:
+    """The details of a block, one of its images again, and what `threads` slices need meanwhile."""
     if details is None:
         return 0
     depth, *size = min(SLAB, volume.shape[0]), *volume.shape[1:]
     images = len(details.images) + 2
-    return images * depth * math.prod(size) + details_bytes(images, (size[0], size[1]))
+    meanwhile = threads * details_bytes(images, (size[0], size[1]))
+    return images * depth * math.prod(size) + meanwhile
