@@ -26,6 +26,7 @@ from PIL import Image as Picture
 from safetensors.torch import load_file
 
 from xctvol.grid import Box
+from xctvol.labels.counting import count_labels
 from xctvol.materials import Materials
 from xctvol.model.card import Card, GreyScale
 from xctvol.model.decode import Largest, decoded_in_bands, enlarged
@@ -34,7 +35,6 @@ from xctvol.model.networks import build
 from xctvol.plan import Serial
 from xctvol.sources.phantom import Phantom
 from xctvol.stages.segment import segment
-from xctvol.stages.segment.slab import _counts
 from xctvol.units import Spacing
 from xctvol.volume import Codec, Image, Window, halve_grey, halve_labels, open_volume
 
@@ -187,7 +187,7 @@ def costs(folder, arguments):
     halved = image.halvings(labels, halve_labels)
     steps = {
         "read": lambda: volume.levels[0].read_into(box, grey),
-        "count": lambda: _counts(labels),
+        "count": lambda: count_labels(labels),
         "write": lambda: image.write_levels(0, [labels]),
         "halve": lambda: image.halvings(labels, halve_labels),
         "write what was halved": lambda: image.write_levels(0, halved[1:], first=1),

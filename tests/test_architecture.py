@@ -53,7 +53,7 @@ HOMES = {  # every library that is not the standard one, and where it may be imp
     "roifile": "annotations.imagej",
     "defusedxml": "annotations.cvat_shapes",
     "PIL": "sources.images stages.report",
-    "numba": "stages.measure",
+    "numba": "stages.measure labels.counting",
     "skimage": "stages.measure stages.report stages.evaluate.features",
     "sklearn": "stages.evaluate.forest",
     "pandas": "tables",

@@ -21,7 +21,6 @@ from xctvol.model.file import open_model, save_model
 from xctvol.model.networks import build
 from xctvol.stages.segment import Where, segment, stage
 from xctvol.stages.segment.device import Device
-from xctvol.stages.segment.slab import _counts
 from xctvol.units import Spacing
 from xctvol.volume import (
     Codec,
@@ -272,15 +271,6 @@ def test_grey_values_to_skip_below_are_those_before_the_window(scan):
 def test_a_region_outside_is_refused(scan, roi):
     with pytest.raises(InputError, match="does not lie inside the scan"):
         plan_of(scan, "outside", Grey(), roi=roi)
-
-
-@pytest.mark.parametrize("values", [1, 3, 256])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 210, 211), (2, 512, 512)])
-def test_voxels_are_counted_as_bincount_does(shape, values):
-    labels = np.random.default_rng(0).integers(0, values, shape).astype(np.uint8)
-    labels[:, : shape[1] // 2] = 0
-    expected = {str(v): n for v, n in enumerate(np.bincount(labels.ravel())) if n}
-    assert _counts(labels) == expected
 
 
 def test_the_plan_counts_the_memory_of_every_slot(scan, monkeypatch):

@@ -85,8 +85,7 @@ def _modes_of_cells(first: NDArray[Any], second: NDArray[Any], out: NDArray[Any]
     width = first.shape[1]
     mixed = np.empty(out.shape, bool)
     for rows, halved in _bands(len(first)):
-        _find_mixed(first[rows], second[rows], mixed[halved])
-        out[halved] = first[rows][::2, ::2]
+        _first_of_cells(first[rows], second[rows], out[halved], mixed[halved])
     places = np.flatnonzero(mixed)
     for some in (places[n : n + _CELLS] for n in range(0, len(places), _CELLS)):
         corner = 2 * some + width * (some // out.shape[1])
@@ -94,13 +93,23 @@ def _modes_of_cells(first: NDArray[Any], second: NDArray[Any], out: NDArray[Any]
         out.reshape(-1)[some] = _modes([p.reshape(-1)[c] for p in (first, second) for c in corners])
 
 
-def _find_mixed(first: NDArray[Any], second: NDArray[Any], out: NDArray[np.bool_]) -> None:
-    """Which cells hold more than one label."""
-    one, *others = first[::2], first[1::2], second[::2], second[1::2]
-    differ = (one ^ others[0]) | (one ^ others[1]) | (one ^ others[2])
-    along_x = differ.astype(bool)  # faster to stride over than numbers are
-    np.logical_or(along_x[:, ::2], along_x[:, 1::2], out=out)
-    out |= one[:, ::2] != one[:, 1::2]
+def _first_of_cells(
+    first: NDArray[Any], second: NDArray[Any], out: NDArray[Any], mixed: NDArray[np.bool_]
+) -> None:
+    """One label of each cell, and which cells hold others as well.
+
+    Neighbours along x are looked at as one number of twice the size: several times faster than
+    striding over them.
+    """
+    bits = 8 * first.itemsize
+    pair = np.dtype(f"u{2 * first.itemsize}")
+    one, *others = (plane[row::2].view(pair) for plane in (first, second) for row in (0, 1))
+    differ = one ^ others[0]
+    for other in others[1:]:
+        differ |= one ^ other
+    differ |= (one >> pair.type(bits)) ^ (one & pair.type((1 << bits) - 1))
+    np.not_equal(differ, 0, out=mixed)
+    np.copyto(out, one, casting="unsafe")  # keeps the lower half, which is one of the labels
 
 
 def _modes(values: list[NDArray[Any]]) -> NDArray[Any]:
