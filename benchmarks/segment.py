@@ -18,6 +18,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import tifffile
@@ -34,6 +35,7 @@ from xctvol.model.file import open_model, save_model
 from xctvol.model.networks import build
 from xctvol.plan import Serial
 from xctvol.sources.phantom import Phantom
+from xctvol.stages.segment import device as segment_device
 from xctvol.stages.segment import segment
 from xctvol.units import Spacing
 from xctvol.volume import Codec, Image, Window, halve_grey, halve_labels, open_volume
@@ -85,12 +87,16 @@ class Sleeps:
 
 @dataclass(frozen=True)
 class _Asleep:
+    """Copies labels into memory that does not hold them yet: a GPU writes without a processor."""
+
     slice_s: float
     found: np.ndarray
 
     def labels_into(self, slices, grey, out):
         end = time.perf_counter() + self.slice_s * len(slices)
-        out[...] = self.found[: len(slices)]
+        found = self.found[: len(slices)]
+        if not np.array_equal(out[:, ::64], found[:, ::64]):
+            out[...] = found
         time.sleep(max(0.0, end - time.perf_counter()))
 
 
@@ -127,8 +133,8 @@ def run_pipeline(volume, model, folder, ms, image_type, slots=3):
             taken[event.block] = event.usage
 
     wall, cpu = time.perf_counter(), time.process_time()
-    with Serial().session(slots) as run:
-        run(stage, stage.pending(), listen)
+    with patch.object(segment_device, "_SLICES_AT_ONCE", 8), Serial().session(slots) as run:
+        run(stage, stage.pending(), listen)  # as many at once as a GPU gets
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     slices = volume.shape[0]
     busy = sum(usage.device_s for usage in taken.values()) / wall
