@@ -1,6 +1,6 @@
 """Training: scores reached in minutes, steps against the reference loop, memory against the plan.
 
-    python benchmarks/train.py sandstone | nmc | leaf | steps | memory [--data FOLDER]
+    python benchmarks/train.py sandstone | nmc | leaf | phantom | steps | memory [--data FOLDER]
 
 `--data` is the folder that holds sandstone/, nmc_nanoct/ and leaf_slice/. Scores are of each fold,
 or of the one that `--fold` names. Everything runs on the device that torch finds; the numbers are
@@ -189,6 +189,7 @@ def main():
     parser.add_argument("what", choices=[*accuracy.BENCHMARKS, "steps", "memory", "step"])
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--scale", type=float, default=1.0, help="of slices, as the U-Net sees them")
     parser.add_argument("--fold", action="append", default=[])
     parser.add_argument("--arguments", type=json.loads)
     chosen = parser.parse_args()
@@ -199,7 +200,7 @@ def main():
     elif chosen.what == "step":
         step(*chosen.arguments)
     else:
-        options = {} if chosen.epochs is None else {"epochs": chosen.epochs}
+        options = {"epochs": chosen.epochs, "scale": chosen.scale}
         accuracy.run(chosen.what, chosen.data, options, chosen.fold)
 
 

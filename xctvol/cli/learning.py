@@ -17,6 +17,7 @@ __all__ = [
     "Loss",
     "PairsFolder",
     "Patience",
+    "Scale",
     "Schedule",
     "Seed",
     "Size",
@@ -60,6 +61,13 @@ Crop = Annotated[
 Batch = Annotated[
     int | None,
     typer.Option(min=1, help="Squares a step (with --crop). By default 8 for unet, otherwise 1."),
+]
+Scale = Annotated[
+    float,
+    typer.Option(
+        help="Let the network see slices at this share of their size, as 0.25, where materials are "
+        "known by their surroundings; labels come back at full size."
+    ),
 ]
 Accumulate = Annotated[
     int, typer.Option(min=1, help="Average the gradients of so many batches for one step.")

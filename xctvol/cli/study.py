@@ -32,6 +32,7 @@ def study(  # noqa: PLR0913 - one parameter an option
     seed: learning.Seed = 0,
     crop: learning.Crop = None,
     batch: learning.Batch = None,
+    scale: learning.Scale = 1.0,
     accumulate: learning.Accumulate = 1,
     checkpointing: learning.Checkpointing = False,
     loss: learning.Loss = None,
@@ -67,9 +68,9 @@ def study(  # noqa: PLR0913 - one parameter an option
         open_pairs(pairs, materials), open_pairs(test, materials), output,
         annotated=_numbers("scans", scans), epochs=_numbers("epochs", epochs),
         replicates=replicates, architecture=architecture, weights=weights, patience=patience,
-        seed=seed, crop=crop, batch=batch, accumulate=accumulate, checkpointing=checkpointing,
-        loss=loss, learning_rate=learning_rate, schedule=schedule, intensity=intensity,
-        validation=validation, split=split, device=device,
+        seed=seed, crop=crop, batch=batch, scale=scale, accumulate=accumulate,
+        checkpointing=checkpointing, loss=loss, learning_rate=learning_rate, schedule=schedule,
+        intensity=intensity, validation=validation, split=split, device=device,
     )  # fmt: skip  # the options as above, side by side
     carry_out(plan, running, _facts)
 

@@ -81,8 +81,9 @@ class Training:
     """How a model came to be; nothing here changes what it predicts.
 
     `scores` holds the macro-F1 on the validation images with the batch statistics as training
-    left them (`running`), recomputed afterwards (`recalibrated`) and of each slice (`batch`);
-    `kept` names the one the card uses. Epochs count from 1, replicates from 0.
+    left them (`running`), recomputed afterwards (`recalibrated`) and of each slice (`batch`), in
+    the epoch with the smallest validation loss, and again in the last one; `kept` names what the
+    card uses, and `best_epoch` is its epoch. Epochs count from 1, replicates from 0.
     """
 
     options: Mapping[str, Any]

@@ -8,7 +8,7 @@ for bit; GPUs add up in no fixed order.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,11 @@ class DivergedError(XctvolError):
 
 @dataclass(frozen=True)
 class Fitted:
-    """The weights of the best epoch, and the record of all."""
+    """The weights of the best epoch and of the last one, and the record of all."""
 
     weights: Weights
     epochs: tuple[Epoch, ...]
+    last: Weights = field(default_factory=dict)
 
     @property
     def best_epoch(self) -> int:
@@ -48,6 +49,10 @@ class Fitted:
     @property
     def losses(self) -> tuple[Losses, ...]:
         return tuple(Losses(epoch.training_loss, epoch.validation_loss) for epoch in self.epochs)
+
+    def kept_weights(self) -> dict[int, Weights]:
+        """The best weights and the last, by epoch: the loss may rise while labels get better."""
+        return {self.best_epoch: self.weights, len(self.epochs): self.last}
 
     def ended(self, settings: Settings) -> bool:
         """Whether all epochs are done, or too many since the best one."""
@@ -90,7 +95,7 @@ def fit(
             fitted = Fitted(learner.weights(), fitted.epochs)
         _save(learner, checkpoint, fitted)
         report(epoch, _note(done, device))
-    return fitted
+    return replace(fitted, last=learner.weights())
 
 
 def _save(learner: Learner, checkpoint: Path, fitted: Fitted) -> None:

@@ -35,7 +35,7 @@ def host_bytes(facts: Sequence[Facts], settings: Settings, materials: int) -> in
 def device_bytes(facts: Sequence[Facts], settings: Settings, materials: int) -> int:
     """Bytes that a step, or the validation of a whole slice, holds at most in fp32."""
     crop = settings.crop
-    largest = max((fact.size for fact in facts), key=math.prod)
+    largest = settings.seen(max((fact.size for fact in facts), key=math.prod))
     shape = (settings.batch, *(largest if crop is None else (crop, crop)))
     learning = training_bytes(
         settings.architecture,

@@ -7,11 +7,12 @@ from importlib.metadata import version
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from xctvol.grid import Block
-from xctvol.model.card import Card, GreyScale, Training
+from xctvol.model.card import Card, Training
 from xctvol.model.devices import choose_device
 from xctvol.model.file import save_model
 from xctvol.model.loaded import normalized
@@ -61,25 +62,26 @@ class TrainReplicate:
             architecture=settings.architecture,
             materials=materials,
             grey=grey_scale([a.image for a in annotated]),
+            scale=settings.scale,
             spacing_um=None if settings.spacing is None else settings.spacing.zyx,
         )
-        training = [_sample(a, card.grey) for a in annotated]
+        training = [_sample(a, card) for a in annotated]
         device = choose_device(settings.device)
         with seeded(rng_of(settings, block.index, 0), device):
             network = starting_network(settings, materials)
         fitted = fit(
             network,
             training,
-            [_sample(a, card.grey) for a in validation],
+            [_sample(a, card) for a in validation],
             settings,
             replicate=block.index,
             device=device,
             folder=draft.parent,
         )
-        report(settings.epochs, "scoring the best epoch")
+        report(settings.epochs, "scoring the best epoch and the last")
         batches = self._batches(training, block.index)
         kept, scores = choose(
-            card, fitted.weights, batches, validation, settings.device, draft.parent
+            card, fitted.kept_weights(), batches, validation, settings.device, draft.parent
         )
         record = Training(
             options=settings.to_json(),
@@ -87,14 +89,14 @@ class TrainReplicate:
             trained_on=tuple(pair.name for pair in learning),
             validated_on=tuple(pair.name for pair in choosing),
             losses=fitted.losses,
-            best_epoch=fitted.best_epoch,
+            best_epoch=kept.epoch,
             scores=scores,
             kept=kept.name,
             versions={name: version(name) for name in _LIBRARIES},
         )
         write_log(self.product.draft_log(block.index), fitted.epochs)
         save_model(draft, replace(kept.card, training=record), kept.weights)
-        return {"best_epoch": fitted.best_epoch, "kept": kept.name, "macro_f1": scores[kept.name]}
+        return {"best_epoch": kept.epoch, "kept": kept.name, "macro_f1": scores[kept.name]}
 
     def _batches(self, training: Sequence[Sample], replicate: int) -> list[Tensor]:
         """Batches as of one more epoch."""
@@ -103,6 +105,12 @@ class TrainReplicate:
         return [batch.image[:, None] for batch in islice(batches, _RECALIBRATED_OVER)]
 
 
-def _sample(annotated: Annotated, grey: GreyScale) -> Sample:
-    image = normalized(annotated.image[None], grey, device=torch.device("cpu"))[0, 0]
-    return Sample(image, torch.from_numpy(annotated.indices))
+def _sample(annotated: Annotated, card: Card) -> Sample:
+    """A slice as the network will see it; of its annotation, what lies at the centers of pixels."""
+    cpu = torch.device("cpu")
+    image = normalized(annotated.image[None], card.grey, device=cpu, scale=card.scale)[0, 0]
+    rows, columns = (
+        ((2 * np.arange(seen) + 1) * whole) // (2 * seen)
+        for seen, whole in zip(image.shape, annotated.indices.shape, strict=True)
+    )
+    return Sample(image, torch.from_numpy(annotated.indices[np.ix_(rows, columns)]))

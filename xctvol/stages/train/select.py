@@ -1,7 +1,7 @@
-"""The choice between the statistics a trained network may normalize with, by validation score."""
+"""The choice between the models that a training may end with, by validation score."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,36 +23,43 @@ __all__ = ["Candidate", "candidates", "choose"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the models that a trained network can become."""
+    """One of the models that a training can end with."""
 
     name: str
+    epoch: int
     card: Card
     weights: Mapping[str, Tensor]
 
 
 def candidates(
-    card: Card, weights: Mapping[str, Tensor], batches: Sequence[Tensor], device: torch.device
-) -> list[Candidate]:
-    """The models that one set of weights allows, in order of preference among equals.
+    card: Card,
+    epochs: Mapping[int, Mapping[str, Tensor]],
+    batches: Sequence[Tensor],
+    device: torch.device,
+) -> Iterator[Candidate]:
+    """The models that weights allow, in order of preference among equals.
 
-    `running`: statistics as training left them; `recalibrated`: collected again over `batches`
-    (n, 1, y, x), which must be shaped like those of the training; `batch`: those of each slice
-    by itself, which rules out tiles and batches of slices later, so it comes last.
+    `epochs` has the weights of the best epoch by validation loss and, after it, of the last one:
+    the loss may rise while labels get better. Each may go with several statistics. `running`: as
+    training left them; `recalibrated`: collected again over `batches` (n, 1, y, x), which must be
+    shaped like those of the training; `batch`: those of each slice by itself, which rules out
+    tiles and batches of slices later, so it comes last.
     """
-    found = [Candidate("running", card, weights)]
-    network = build(card.architecture, len(card.materials))
-    if has_batch_norm(network.body):
-        network.body.load_state_dict(weights)
-        network.body.to(device)
-        recalibrate(network, (batch.to(device) for batch in batches))
-        found.append(Candidate("recalibrated", card, network.body.state_dict()))
-        found.append(Candidate("batch", card.with_norm("batch"), weights))
-    return found
+    for (epoch, weights), suffix in zip(epochs.items(), ("", ", last epoch"), strict=False):
+        yield Candidate(f"running{suffix}", epoch, card, weights)
+        network = build(card.architecture, len(card.materials))
+        if has_batch_norm(network.body):
+            network.body.load_state_dict(weights)
+            network.body.to(device)
+            recalibrate(network, (batch.to(device) for batch in batches))
+            state = network.body.state_dict()
+            yield Candidate(f"recalibrated{suffix}", epoch, card, state)
+            yield Candidate(f"batch{suffix}", epoch, card.with_norm("batch"), weights)
 
 
 def choose(
     card: Card,
-    weights: Mapping[str, Tensor],
+    epochs: Mapping[int, Mapping[str, Tensor]],
     batches: Sequence[Tensor],
     validation: Sequence[Annotated],
     device: str,
@@ -63,7 +70,7 @@ def choose(
     Each is scored by the very file that users would get, which is written into `folder`, apart
     from those of another run of the same training.
     """
-    found = candidates(card, weights, batches, choose_device(device))
+    found = list(candidates(card, epochs, batches, choose_device(device)))
     scores: dict[str, float] = {}
     with tempfile.TemporaryDirectory(dir=folder) as apart:
         path = Path(apart) / "candidate.safetensors"

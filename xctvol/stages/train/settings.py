@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from xctvol.errors import UsageError
+from xctvol.model.networks import scaled_size
 from xctvol.units import Spacing
 
 __all__ = ["Loss", "Schedule", "Settings", "SplitBy", "settings_for"]
@@ -32,11 +33,13 @@ class Settings:
     at a time. `validation` is the share of the slices, or scans, kept for choosing the best epoch;
     `leave-one-scan-out` keeps one scan instead, another one in each replicate.
 
-    `weights` is a file to start from. `intensity` varies brightness and contrast of the normalized
-    grey values by up to so much, in standard deviations. Training ends early after `patience`
-    epochs without a smaller validation loss. The optimizer makes a step every `accumulate`
-    batches. `checkpointing` computes the network's layers twice instead of keeping what they give.
-    `spacing` is that of the scans the images come from, where it is known.
+    The network sees slices at `scale` times their size, so less detail and more of what surrounds
+    it; labels come back at full size. `weights` is a file to start from. `intensity` varies
+    brightness and contrast of the normalized grey values by up to so much, in standard deviations.
+    Training ends early after `patience` epochs without a smaller validation loss. The optimizer
+    makes a step every `accumulate` batches. `checkpointing` computes the network's layers twice
+    instead of keeping what they give. `spacing` is that of the scans the images come from, where it
+    is known.
     """
 
     architecture: str = "fcn_resnet101"
@@ -51,6 +54,7 @@ class Settings:
     split: SplitBy = "slice"
     loss: Loss = "bce"
     weights: Path | None = None
+    scale: float = 1.0
     intensity: float = 0.0
     schedule: Schedule = "constant"
     patience: int | None = None
@@ -64,6 +68,7 @@ class Settings:
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         _require(self.batch >= 1, "batch", self.batch, "at least 1")
         _require(self.crop is None or self.crop >= 8, "crop", self.crop, "at least 8 pixels")
+        _require(0 < self.scale <= 1, "scale", self.scale, "above 0 and at most 1")
         _require(self.rate(1) > 0, "learning rate", self.learning_rate, "above 0")
         _require(0 < self.validation < 1, "validation", self.validation, "between 0 and 1")
         _require(0 <= self.intensity < 1, "intensity", self.intensity, "from 0 to below 1")
@@ -86,8 +91,12 @@ class Settings:
             return self.learning_rate
         return self.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2
 
+    def seen(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size (y, x) at which the network sees a slice of `size`."""
+        return scaled_size(size, self.scale)
+
     def batches(self, sizes: Sequence[tuple[int, int]]) -> int:
-        """Batches of an epoch on slices of these sizes (y, x)."""
+        """Batches of an epoch on slices that are seen at these sizes (y, x)."""
         if self.crop is None:
             return len(sizes)
         area = sum(math.prod(size) for size in sizes)
@@ -128,7 +137,8 @@ def settings_for(
     settings = Settings(architecture, **{**suited, **given})
     if architecture not in _SUITED or settings.crop is None or "epochs" in given:
         return settings
-    return replace(settings, epochs=min(round(_STEPS / settings.batches(sizes)), _MOST_EPOCHS))
+    batches = settings.batches([settings.seen(size) for size in sizes])
+    return replace(settings, epochs=min(round(_STEPS / batches), _MOST_EPOCHS))
 
 
 def _require(holds: bool, name: str, value: Any, wanted: str) -> None:
