@@ -18,23 +18,29 @@ from pathlib import Path
 
 import accuracy
 import numpy as np
+import tifffile
 import torch
 from PIL import Image
 from torch import nn
 from torch.nn import functional
 
+from xctvol.execution import Dask
 from xctvol.model.devices import choose_device
 from xctvol.model.memory import training_bytes
 from xctvol.model.networks import build
 from xctvol.pairs import open_pairs
+from xctvol.sources.phantom import PHANTOM_MATERIALS, Phantom
 from xctvol.stages.train.learner import Learner
 from xctvol.stages.train.losses import LOSSES
 from xctvol.stages.train.samples import Sample, epoch_batches
 from xctvol.stages.train.settings import Settings
+from xctvol.studies import study
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 STEPS = (("fcn_resnet50", 0.25, 3), ("unet", 1.0, 4))
 """Network, scale of the slices, steps timed."""
+LEAF = (96, 160, 224)
+"""Voxels of the phantom's leaves."""
 MEMORY = (("unet", (4, 256, 256)), ("fcn_resnet50", (2, 256, 256)))
 
 
@@ -132,6 +138,38 @@ def steps(data):
         print(f"| {architecture} | {scale:g} | {rates} |")
 
 
+def phantom(folder):
+    """The study of the paper's Figures 2 and 4, on leaves that are made up, into `folder`."""
+    for name, seeds in (("annotated", range(1, 6)), ("held-out", (11, 12))):
+        for seed in seeds:
+            _annotate(Phantom(LEAF, seed=seed), folder / name / f"leaf-{seed}")
+    pairs, held_out = (
+        open_pairs(folder / name, PHANTOM_MATERIALS) for name in ("annotated", "held-out")
+    )
+    plan = study(
+        pairs, held_out, folder / "study", annotated=(1, 2, 3, 4, 5), epochs=(10, 25, 50, 100, 200),
+        replicates=3, architecture="unet",
+    )  # fmt: skip  # the study, side by side
+    print(plan, flush=True)
+    start = time.perf_counter()
+    print(plan.run(Dask(2)).path, f"{time.perf_counter() - start:.0f} s")
+
+
+def _annotate(leaf, folder):
+    """Two slices of a leaf, with all their pixels annotated."""
+    values = np.zeros(256, np.uint8)
+    for material in PHANTOM_MATERIALS:
+        values[material.label] = material.mask[0][0]
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for z in (LEAF[0] // 4, 3 * LEAF[0] // 4):
+        grey, labels = np.empty((1, *LEAF[1:]), np.uint16), np.empty((1, *LEAF[1:]), np.uint8)
+        leaf.read_into(z, z + 1, grey)
+        leaf.labels_into(z, z + 1, labels)
+        tifffile.imwrite(folder / "images" / f"{z}.tif", grey[0])
+        tifffile.imwrite(folder / "masks" / f"{z}.tif", values[labels[0]])
+
+
 def memory():
     """Each in a process of its own: what a step adds to it at most, against the plan for fp32."""
     for architecture, shape in MEMORY:
@@ -186,15 +224,22 @@ def _status(name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=[*accuracy.BENCHMARKS, "steps", "memory", "step"])
+    parser.add_argument(
+        "what", choices=[*accuracy.BENCHMARKS, "phantom", "steps", "memory", "step"]
+    )
+    parser.add_argument("--folder", type=Path, help="of the phantom's study: a new one")
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--scale", type=float, default=1.0, help="of slices, as the U-Net sees them")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="of slices, as the U-Net sees them"
+    )
     parser.add_argument("--fold", action="append", default=[])
     parser.add_argument("--arguments", type=json.loads)
     chosen = parser.parse_args()
     if chosen.what == "steps":
         steps(chosen.data)
+    elif chosen.what == "phantom":
+        phantom(chosen.folder)
     elif chosen.what == "memory":
         memory()
     elif chosen.what == "step":

@@ -55,7 +55,7 @@ def test_settings_suit_the_network_where_they_are_not_given():
 
 @pytest.mark.parametrize("sizes", [[(700, 1000)], [(1000, 1200)] * 3, [(3000, 3000)] * 50])
 def test_the_small_network_makes_as_many_steps_for_few_slices_as_for_many(sizes):
-    assert settings_for([(64, 64)], architecture="unet").epochs == 200
+    assert settings_for([(64, 64)], architecture="unet").epochs == 1000
     chosen = settings_for(sizes, architecture="unet")
     assert chosen.epochs * chosen.batches(sizes) == pytest.approx(4000, rel=0.02)
 

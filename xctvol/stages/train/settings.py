@@ -119,7 +119,7 @@ and most from crops of many places. Falling rates let it settle, so that few sli
 from it to choose the epoch by.
 """
 
-_STEPS, _MOST_EPOCHS = 4000, 200
+_STEPS, _MOST_EPOCHS = 4000, 1000
 """Of a network with settings of its own, if as many slices learn as there are: minutes on a CPU."""
 
 
