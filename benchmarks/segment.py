@@ -50,6 +50,7 @@ def main():
     parser.add_argument("section", choices=sections)
     parser.add_argument("--slices", type=int, default=1024, help="of the scan")
     parser.add_argument("--side", type=int, default=512, help="of the slices of disk")
+    parser.add_argument("--precisions", default="fp32", help="of disk; bf16 where a CPU has it")
     parser.add_argument("--cases", default="10,20", help="ms a slice of the stand-in device")
     parser.add_argument("--codec", default="zstd", choices=("zstd", "lz4"), help="of the scan")
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
@@ -241,8 +242,14 @@ def disk(folder, arguments):
     script = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import segment; "
     contestants = {
         "loop": [sys.executable, "-c", f"{script} segment.loop({str(model.path)!r})"],
-        "xctvol": [sys.executable, "-m", "xctvol", "segment", folder / "a.zarr", model.path, "-q"],
-    }
+        **{
+            f"xctvol, {precision}": [
+                sys.executable, "-m", "xctvol", "segment", folder / "a.zarr", model.path, "-q",
+                "--precision", precision, "--labels", precision,
+            ]
+            for precision in arguments.precisions.split(",")
+        },
+    }  # fmt: skip  # options side by side
     print(f"| fcn_resnet101, {shape[0]} slices of {shape[1]} x {shape[2]}, files to files | "
           "wall s |\n|---|---|")  # fmt: skip
     for name, command in contestants.items():

@@ -75,10 +75,9 @@ def train(  # noqa: PLR0913 - one parameter an option
     plan = stage(
         open_pairs(pairs, materials), output,
         architecture=architecture, weights=weights, epochs=epochs, patience=patience,
-        replicates=replicates, seed=seed, crop=crop, batch=batch, scale=scale,
-        accumulate=accumulate, checkpointing=checkpointing, loss=loss,
-        learning_rate=learning_rate, schedule=schedule, intensity=intensity,
-        validation=validation, split=split, device=device,
+        replicates=replicates, seed=seed, crop=crop, batch=batch, scale=scale, loss=loss,
+        accumulate=accumulate, checkpointing=checkpointing, learning_rate=learning_rate,
+        schedule=schedule, intensity=intensity, validation=validation, split=split, device=device,
         spacing=None if spacing is None else parse_spacing(spacing),
     )  # fmt: skip  # the options as above, side by side
     carry_out(plan, running, _facts)
