@@ -21,6 +21,7 @@ from xctvol.locations import Location, S3Path
 
 __all__ = [
     "read_json",
+    "refuse_full",
     "refuse_special",
     "remove_partials",
     "remove_tree",
@@ -65,7 +66,7 @@ def _renamed(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        _refuse_full(error, path)
+        refuse_full(error, path)
         raise
     finally:
         partial.unlink(missing_ok=True)
@@ -79,7 +80,7 @@ def _uploaded(path: S3Path) -> Iterator[Path]:
         try:
             yield partial
         except OSError as error:
-            _refuse_full(error, partial)
+            refuse_full(error, partial)
             raise
         with open(partial, "rb") as file:  # mapped, so that it takes no memory
             content = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
@@ -96,7 +97,8 @@ def start_flush(file: BinaryIO, start: int, stop: int) -> None:
         os.posix_fadvise(file.fileno(), start, stop - start, os.POSIX_FADV_DONTNEED)
 
 
-def _refuse_full(error: OSError, path: Path) -> None:
+def refuse_full(error: OSError, path: Path | str) -> None:
+    """Raise PartialError where `error` says that a disk is full, or that a quota is used up."""
     if error.errno in _FULL:
         raise PartialError(
             f"the disk is full: cannot write {path}; finished blocks are kept, "

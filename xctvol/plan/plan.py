@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from xctvol.errors import InputError, PartialError, PlanError, UsageError, XctvolError
-from xctvol.files import read_json, remove_partials, remove_tree, write_json
+from xctvol.files import read_json, refuse_full, remove_partials, remove_tree, write_json
 from xctvol.formats import refuse_newer, stamp
 from xctvol.grid import Block
 from xctvol.journal import Recipe
@@ -133,9 +133,12 @@ class Plan(Generic[T]):
                     if stage.conclude is not None:
                         stage.conclude()
             self.conclude()
-        except (XctvolError, OSError):
-            if not self._overtaken():
-                raise
+        except (XctvolError, OSError) as error:
+            if self._overtaken():
+                return True
+            if isinstance(error, OSError):  # of a library, for its own files
+                refuse_full(error, error.filename or "a temporary file or a cache")
+            raise
         return True
 
     def _overtaken(self) -> bool:
