@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from xctvol.cli.options import Running
 from xctvol.errors import InputError, PartialError, UsageError
 from xctvol.grid import Box
 from xctvol.labels import open_labels
@@ -286,3 +287,19 @@ def test_the_plan_counts_the_memory_of_every_slot(scan, monkeypatch):
     monkeypatch.setitem(stage._SLOTS, "cuda", 4)
     pinned.append(segment(volume, model, device="cuda:63").peak_memory)
     assert pinned[1] - pinned[0] == 2 * (1 << 17) + 64 * 40 * 48, "pinned in powers of two"
+
+
+@pytest.mark.parametrize(
+    ("slabs", "processors", "threads", "workers"),
+    [(1, 8, 8, 1), (6, 8, 6, 1), (6, 2, 2, 1), (16, 8, 2, 4), (32, 8, 1, 8), (125, 64, 3, 21)],
+)
+def test_few_slabs_are_shared_out_within_a_process(
+    scan, monkeypatch, slabs, processors, threads, workers
+):
+    """Else the last slab would leave all processors but one idle for long."""
+    monkeypatch.setenv("OMP_NUM_THREADS", str(processors))
+    volume, model, _ = scan
+    deep = replace(volume, levels=(replace(volume.levels[0], shape=(64 * slabs, 40, 48)),))
+    plan = segment(deep, model, labels="shared out", device="cpu")
+    assert plan.stages[0].task.prediction.threads == plan.stages[0].threads == threads
+    assert Running(cluster="local", memory="1000GB").executor(plan).workers == workers

@@ -133,9 +133,10 @@ class Running:
 
 
 def _fitting_workers(plan: "Plan[Any]", limit: int | None) -> int:
-    """A worker a processor, unless there are fewer blocks or the memory is for fewer."""
+    """Workers for all processors, unless there are fewer blocks or the memory is for fewer."""
     from xctvol.resources import available_memory, thread_budget
 
     blocks = max(len(stage.blocks) for stage in plan.stages)
     memory = available_memory() if limit is None else limit
-    return max(1, min(thread_budget(), blocks, memory // max(1, plan.peak_memory)))
+    workers = thread_budget() // max(stage.threads for stage in plan.stages)
+    return max(1, min(workers, blocks, memory // max(1, plan.peak_memory)))

@@ -51,7 +51,8 @@ class Stage:
     """One task over many blocks. `conclude` runs once all of them are done.
 
     `slots` is how many blocks one worker should have under way, each in a thread of its own: with
-    several, one is read and another written while a third is on the device.
+    several, one is read and another written while a third is on the device. `threads` is how many
+    processors a worker should have, as its task shares out a block among them.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Stage:
     unit: Unit = "slices"
     conclude: Callable[[], None] | None = None
     slots: int = 1
+    threads: int = 1
 
     def pending(self) -> list[Block]:
         done = self.journal.done()

@@ -48,6 +48,7 @@ __all__ = ["segment"]
 
 _EVERYWHERE = Where()
 _SLOTS = {"cpu": 1, "cuda": 3}  # a GPU waits while its slabs are read and written, a CPU does both
+_SLABS_A_WORKER = 4  # at least: then the last slab of each is a small part of its work
 _SHAPED_BY = ("torch", "torchvision", "numpy")
 _PROCESS_BYTES = 850_000_000  # interpreter, torch and its libraries, as far as they are touched
 
@@ -97,13 +98,15 @@ def segment(  # noqa: PLR0913 - the options of the verb, all given by name
     }
     inputs = {"volume": volume.digest, "model": [model.digest for model in together]}
     recipe = Recipe("segment", inputs, options)
-    journal = Journal(product.work / "slabs")
-    slots = _SLOTS[place.type]
+    journal, slots = Journal(product.work / "slabs"), _SLOTS[place.type]
     held = _slot_bytes(volume, where, place) + _detail_bytes(volume, details, prediction.threads)
+    slabs = Stage(
+        "segment", task, image.layout.slabs, journal, slots=slots, threads=prediction.threads
+    )
     return Plan(
         recipe=recipe,
         product=product,
-        stages=(Stage("segment", task, image.layout.slabs, journal, slots=slots),),
+        stages=(slabs,),
         conclude=lambda: _conclude(volume, together, task, recipe, journal),
         peak_memory=_process_bytes(together, prediction) + slots * held,
         reads=math.prod(volume.shape) * volume.dtype.itemsize,
@@ -141,13 +144,14 @@ def _prediction(
 
 
 def _threads(slabs: int, needed_bytes: int) -> int:
-    """Slices that a process predicts side by side: more where processors have no slab of their own.
+    """Slices that a process predicts side by side, as far as there is memory for them.
 
-    As far as there is memory for them.
+    One, with a process for each processor, where there are many slabs; with few, processes that
+    have several processors each end at about the same time.
     """
     processors = thread_budget()
-    spare = processors // min(processors, slabs)
-    return max(1, min(spare, available_memory() // needed_bytes - 1))
+    wanted = min(processors, -(-_SLABS_A_WORKER * processors // slabs))
+    return max(1, min(wanted, available_memory() // needed_bytes - 1))
 
 
 def _comparison(
