@@ -53,10 +53,10 @@ def content(folder):
 def inputs(tmp_path_factory):
     """A scan and a model, as the commands find them.
 
-    The scan has so many slabs that there is time to disturb those who do them.
+    There is so much to do that there is time to disturb those who do it, on fast machines as well.
     """
     folder = tmp_path_factory.mktemp("inputs")
-    xv.convert(Phantom((64 * 20 - 12, 48, 56)), folder / SCAN).run()
+    xv.convert(Phantom((64 * 20 - 12, 96, 112)), folder / SCAN).run()
     torch.manual_seed(0)
     body = build("unet", len(PHANTOM_MATERIALS)).body
     for layer in body.modules():
@@ -191,7 +191,8 @@ def test_killed_workers_and_lost_nodes(slurm, folder, whole):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     done = len(done_blocks(folder))
-    slurm.until(lambda: len(done_blocks(folder)) > done)
+    slurm.until(lambda: len(done_blocks(folder)) > done or job not in slurm.states())
+    assert job in slurm.states(), "all was done before the node could be lost"
     node = slurm("squeue", "-h", "-j", job, "-o", "%B").strip()
     slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     slurm.start_now(job)
