@@ -39,7 +39,7 @@ from xctvol.studies import study
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 STEPS = (("fcn_resnet50", 0.25, 3), ("unet", 1.0, 4))
 """Network, scale of the slices, steps timed."""
-LEAF = (96, 160, 224)
+LEAF = (64, 96, 128)
 """Voxels of the phantom's leaves."""
 MEMORY = (("unet", (4, 256, 256)), ("fcn_resnet50", (2, 256, 256)))
 
@@ -148,7 +148,7 @@ def phantom(folder):
     )
     plan = study(
         pairs, held_out, folder / "study", annotated=(1, 2, 3, 4, 5), epochs=(10, 25, 50, 100, 200),
-        replicates=3, architecture="unet",
+        replicates=2, architecture="unet",
     )  # fmt: skip  # the study, side by side
     print(plan, flush=True)
     start = time.perf_counter()
