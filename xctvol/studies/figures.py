@@ -1,6 +1,7 @@
 """Curves of a study: replicates as points, their mean and its 95 % interval."""
 
 from collections.abc import Callable, Sequence
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -21,6 +22,9 @@ _STYLE: dict[Any, Any] = {  # matplotlib types the keys as one long Literal
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+
+
+_TITLE = 18  # characters, as wide as a panel
 
 
 def draw_curves(
@@ -54,7 +58,7 @@ def _draw(
                 mine = [v for v in values if (v.material, v.metric) == (material.name, metric)]
                 _curve(axes, material, mine, place)
         for axes, material in zip(panels[0], materials, strict=True):
-            axes.set_title(material.name)
+            axes.set_title(fill(material.name, _TITLE))
         figure.supxlabel(label)
         with staged(product.figure(axis)) as partial:
             figure.savefig(partial, format="png", dpi=150, metadata={"Software": None})
@@ -67,9 +71,11 @@ def _curve(
     means = [Mean.of([v.value for v in values if place(v.trial) == x]) for x in places]
     across, up = [place(v.trial) for v in values], [v.value for v in values]
     axes.scatter(across, up, 6, color="0.6", linewidths=0)
+    line = [mean.value for mean in means]
+    axes.plot(places, line, color="0.2", linewidth=2.4)  # around one that may be white
     axes.errorbar(
         places,
-        [mean.value for mean in means],
+        line,
         [mean.margin for mean in means],
         color=material.color,
         marker="o",
