@@ -239,6 +239,8 @@ def main():
     if chosen.what == "steps":
         steps(chosen.data)
     elif chosen.what == "phantom":
+        if chosen.folder is None or chosen.folder.exists():
+            parser.error("phantom needs --folder, the name of a new one")
         phantom(chosen.folder)
     elif chosen.what == "memory":
         memory()
