@@ -46,20 +46,25 @@ _SHARED = {errno.ENOENT, errno.ENOTEMPTY}
 _TRIES = 100
 
 
-def staged(path: Location) -> AbstractContextManager[Path]:
+def staged(path: Location, folder: Location | None = None) -> AbstractContextManager[Path]:
     """Give a temporary file, whose content on success becomes that of `path`, at once.
 
     A reader sees the old file or the new one, never a part, and two writers of the same content
-    do not disturb each other. A full disk raises PartialError and leaves nothing behind.
+    do not disturb each other. A full disk raises PartialError and leaves nothing behind. What a
+    killed writer leaves lies beside `path`, or in `folder`, on the same disk: the one to name is
+    that of the writer, where others write `path` as well.
     """
-    return _uploaded(path) if isinstance(path, S3Path) else _renamed(path)
+    if isinstance(path, S3Path):
+        return _uploaded(path)
+    return _renamed(path, folder if isinstance(folder, Path) else path.parent)
 
 
 @contextmanager
-def _renamed(path: Path) -> Iterator[Path]:
-    """Give a path beside `path`; on success flush it to disk and rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_SUFFIX}")
+def _renamed(path: Path, folder: Path) -> Iterator[Path]:
+    """Give a path in `folder`; on success flush it to disk and rename it into place."""
+    for place in (path.parent, folder):
+        place.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{path.name}.{uuid.uuid4().hex}{_SUFFIX}"
     try:
         yield partial
         with open(partial, "rb+") as file:
@@ -106,21 +111,23 @@ def refuse_full(error: OSError, path: Path | str) -> None:
         ) from error
 
 
-def write_atomic(path: Location, *parts: bytes | bytearray | memoryview) -> None:
-    """Write `parts`, one after the other, as the whole content of `path`."""
+def write_atomic(
+    path: Location, *parts: bytes | bytearray | memoryview, folder: Location | None = None
+) -> None:
+    """Write `parts`, one after the other, as the whole content of `path`, staged in `folder`."""
     if isinstance(path, S3Path):
         path.write_bytes(b"".join(parts))
         return
-    with staged(path) as partial, open(partial, "wb", buffering=0) as file:
+    with staged(path, folder) as partial, open(partial, "wb", buffering=0) as file:
         for part in parts:
             view = memoryview(part).cast("B")
             while view:
                 view = view[file.write(view) :]
 
 
-def write_json(path: Location, value: Any) -> None:
+def write_json(path: Location, value: Any, folder: Location | None = None) -> None:
     """Write `value` as indented JSON; NaN and infinity are refused, as JSON has none."""
-    write_atomic(path, json.dumps(value, indent=1, allow_nan=False).encode())
+    write_atomic(path, json.dumps(value, indent=1, allow_nan=False).encode(), folder=folder)
 
 
 def refuse_special(path: Location) -> None:

@@ -70,3 +70,26 @@ def test_only_what_is_finished_and_ours_is_entered_unasked(volume):
 def test_what_is_taken_out_stays_out(volume):
     list_label(volume, "ours", listed=False)
     assert label_names(volume) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from xctvol.volume import list_label
+
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # all is written, nothing is in place
+list_label(Path(sys.argv[1]), sys.argv[2], listed=sys.argv[3] == "True")
+"""
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_a_killed_run_leaves_of_the_list_goes_with_its_labels(volume, listed):
+    """Others may be writing their own list at that moment, so nobody could clean up beside it."""
+    group(volume / "labels", {"labels": ["theirs", "ours"]}, {})
+    before = {*volume.rglob("*")}
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(volume), "ours", str(listed)])
+    assert killed.returncode == -9
+    (left,) = {*volume.rglob("*")} - before
+    assert left.suffix == ".partial"
+    assert left.parent == volume / "labels/ours"
+    assert label_names(volume) == ["theirs", "ours"]

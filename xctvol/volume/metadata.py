@@ -36,9 +36,11 @@ def group(path: Location, ome: Mapping[str, Any], own: Mapping[str, Any]) -> Non
     attributes: dict[str, Any] = {"ome": {"version": _VERSION, **ome}}
     if own:
         attributes["xctvol"] = {**stamp("volume"), **own}
-    write_json(
-        path / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-    )
+    write_json(path / "zarr.json", _group(attributes))
+
+
+def _group(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
 def multiscales(name: str, spacing: Spacing, factors: Sequence[Index3]) -> list[dict[str, Any]]:
@@ -93,14 +95,17 @@ def list_label(volume: Location, name: str, *, listed: bool) -> None:
 
     Another run may enter another one at the same moment, and who writes last replaces the list. So
     all finished images are entered, and once more where others have finished meanwhile: after the
-    last write of all there is none left out, since each is finished before it is entered.
+    last write of all there is none left out, since each is finished before it is entered. What a
+    killed run leaves of its list lies with its own image, where nobody else writes.
     """
+    labels = volume / "labels"
     own = {name} if listed else set()
     while True:
         names = dict.fromkeys((*label_names(volume), *sorted(own | _finished(volume))))
         if not listed:
             names.pop(name, None)
-        group(volume / "labels", {"labels": [*names]}, {})
+        ome = {"version": _VERSION, "labels": [*names]}
+        write_json(labels / "zarr.json", _group({"ome": ome}), folder=labels / name)
         if _finished(volume) <= {*names, name}:
             return
 
