@@ -1,7 +1,8 @@
 """A real SLURM on this machine: three nodes on loopback, each with two pretend GPUs.
 
 It needs root and Debian's packages slurmctld, slurmd, slurm-client and munge. It has its own
-configuration, keys and ports, and ends with the tests.
+configuration, keys and ports, and ends with the tests. A job that is put back waits until the
+credentials of its first run have expired: 12 s here, two minutes where nobody says otherwise.
 """
 
 import contextlib
@@ -12,7 +13,6 @@ import socket
 import subprocess
 import tempfile
 import time
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ SlurmctldPort={port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.sock
+AuthInfo=socket={folder}/munge.sock,cred_expire=12
 CredType=cred/munge
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 StateSaveLocation={folder}/state
@@ -153,7 +153,14 @@ def end_all_jobs():
 class Slurm:
     """Its commands, as in `slurm("squeue", "--me")`, and waiting for what they bring about."""
 
-    until = staticmethod(until)
+    def until(self, condition):
+        """Wait for it; where that is in vain, tell how the jobs and the nodes are."""
+        try:
+            until(condition)
+        except AssertionError as error:
+            shown = [call("scontrol", "show", what) for what in ("jobs", "nodes")]
+            log = Path(os.environ["SLURM_CONF"]).with_name("slurmctld.log").read_text()
+            raise AssertionError("\n".join([str(error), *shown, log[-8000:]])) from error
 
     def __call__(self, *command):
         return call(*command)
@@ -161,23 +168,6 @@ class Slurm:
     def states(self):
         """Id and state of each job that has not ended."""
         return dict(line.split() for line in call("squeue", "-h", "-r", "-o", "%i %T").splitlines())
-
-    def start_now(self, job):
-        """Do not wait the two minutes that SLURM gives a job before it starts again.
-
-        Some seconds it needs: its credentials are no longer valid at the moment of the requeue.
-        What still ends of its first run can set the two minutes anew, hence again until it runs.
-        """
-
-        def runs():
-            state, begin = call("squeue", "-h", "-j", job, "-o", "%T %S").split()
-            soon = datetime.now() + timedelta(seconds=10)
-            if state == "PENDING" and begin != "N/A" and datetime.fromisoformat(begin) > soon:
-                call("scontrol", "update", f"JobId={job}", "StartTime=now+3")
-            return state == "RUNNING"
-
-        until(lambda: self.states().get(job) == "PENDING")
-        until(runs)
 
 
 @pytest.fixture(scope="session")

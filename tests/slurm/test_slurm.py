@@ -137,7 +137,6 @@ def test_a_warned_job_is_put_back_and_finishes(slurm, folder, whole):
     (job,), path = submit(folder, "allocation")
     slurm.until(lambda: done_blocks(folder))
     slurm("scancel", "--batch", "--signal=USR1", job)  # what SLURM does before the time is up
-    slurm.start_now(job)
     slurm.until(ended(slurm, [job]))
     assert "done: " in run(folder, "jobs", "status", str(path))[0]
     logs, _ = run(folder, "jobs", "logs", str(path))
@@ -156,7 +155,6 @@ def test_an_array_is_followed_through_preemption(slurm, folder, whole):
         slurm.until(lambda: done_blocks(folder))
         first = min(slurm.states(), key=lambda job: int(job.partition("_")[0])).partition("_")[0]
         slurm("scontrol", "requeue", f"{first}_2")  # as preemption does
-        slurm.start_now(f"{first}_2")
         results, progress = following.communicate(timeout=400)
     assert following.returncode == 0, progress
     assert "voxels, " in results, "what the command printed is on stdout"
@@ -195,7 +193,6 @@ def test_killed_workers_and_lost_nodes(slurm, folder, whole):
     assert job in slurm.states(), "all was done before the node could be lost"
     node = slurm("squeue", "-h", "-j", job, "-o", "%B").strip()
     slurm("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
-    slurm.start_now(job)
     slurm.until(ended(slurm, [job]))
     assert "done: " in run(folder, "jobs", "status", str(path))[0]
     assert content(folder) == whole
