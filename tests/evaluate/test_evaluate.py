@@ -13,7 +13,7 @@ from PIL import Image
 from xctvol.errors import InputError, PlanError, UsageError
 from xctvol.materials import Materials
 from xctvol.model.card import Card, GreyScale, Training
-from xctvol.model.file import open_model, save_model
+from xctvol.model.file import load_weights, open_model, save_model
 from xctvol.pairs import open_pairs
 from xctvol.stages.evaluate import evaluate, open_scores
 from xctvol.volume.window import Window
@@ -149,6 +149,53 @@ def test_pixels_without_annotation_do_not_count(threshold, images, tmp_path):
     assert sum(int(row["pixels"]) for row in confusion) == seen.size
 
 
+def test_pixels_that_reach_no_threshold_are_wrong(threshold, pairs, images, tmp_path):
+    """Where b is not, the probability of a is 0.5 everywhere, less than its threshold."""
+    model = threshold(150)
+    high = Materials((replace(THREE.table[0], threshold=0.6), *THREE.table[1:]))
+    model = replace(model, card=replace(model.card, materials=high))
+    save_model(model.path, model.card, load_weights(model.path))
+    scores = evaluate(
+        [open_model(model.path)], pairs, tmp_path / "scores", device="cpu", decode="threshold"
+    ).run()
+    annotated = np.concatenate([(x > 100).ravel() * (i == 0) for i, x in enumerate(images)])
+    predicted = np.where(np.concatenate([x.ravel() for x in images]) > 150, 1, 3)
+    a, b, _ = scores.table
+    assert (a.recall, a.f1, a.pixels) == (0, 0, np.sum(annotated == 0))
+    assert np.isnan(a.precision), "a was never predicted"
+    assert [b.accuracy, b.precision, b.recall, b.f1] == pytest.approx(
+        by_hand(annotated, predicted, 1)
+    )
+    counts = {
+        (row["annotated"], row["predicted"]): int(row["pixels"])
+        for row in table(tmp_path / "scores", "confusion.csv")
+    }
+    assert counts["b", "unlabelled"] == np.sum((annotated == 1) & (predicted == 3))
+    assert sum(counts.values()) == annotated.size
+
+
+def test_models_are_scored_together_as_one_more(threshold, pairs, images, tmp_path):
+    low, high = threshold(20, "low"), threshold(230, "high")
+    scores = evaluate([low, high], pairs, tmp_path / "scores", device="cpu", together=True).run()
+    assert [(row.model, row.kind) for row in scores.table[::3]] == [
+        ("low", "model"), ("high", "model"), ("together", "ensemble"),
+    ]  # fmt: skip  # one row of pairs
+    assert scores.best in (low.path, high.path)
+    alone = evaluate([low, high], pairs, tmp_path / "alone", device="cpu").run()
+    assert str(alone.table) == str(scores.table[:6])
+
+    grey = np.concatenate([image.ravel() for image in images])
+    chances = [1 / (1 + np.exp((limit + 0.5 - grey) / 255)) for limit in (20, 230)]
+    predicted = np.mean(chances, axis=0) > 0.5  # which is the probability of a
+    annotated = np.concatenate([(x > 100).ravel() * (i == 0) for i, x in enumerate(images)])
+    row = scores.table[7]
+    assert [row.accuracy, row.precision, row.recall, row.f1] == pytest.approx(
+        by_hand(annotated, predicted, 1)
+    )
+    with pytest.raises(UsageError, match="give several models"):
+        evaluate([low], pairs, tmp_path / "one", device="cpu", together=True)
+
+
 def test_models_of_one_name_are_told_apart(threshold, pairs, tmp_path):
     one, two = threshold(50), threshold(100, "other")
     (tmp_path / "sub").mkdir()
@@ -186,6 +233,9 @@ def test_what_does_not_fit_is_refused(threshold, pairs, tmp_path):
     other = replace(model, card=replace(model.card, grey=grey))
     with pytest.raises(InputError, match=r"learned from uint16 images but .* are uint8"):
         evaluate([other], pairs, tmp_path / "scores")
+    sums = replace(model, card=replace(model.card, decode="threshold_sum"))
+    with pytest.raises(UsageError, match=r"score what it decides by argmax or threshold"):
+        evaluate([sums], pairs, tmp_path / "scores")
     with pytest.raises(UsageError, match="no model"):
         evaluate([], pairs, tmp_path / "scores")
 

@@ -13,7 +13,7 @@ from xctvol.materials import Materials
 from xctvol.model.card import IDENTITY, Affine, GreyScale
 from xctvol.model.file import open_model, save_model
 from xctvol.model.loaded import LoadedModel, normalized
-from xctvol.model.predict import Predictor, ensemble_for, predictor_for
+from xctvol.model.predict import Predictor, ensemble_for
 from xctvol.volume.window import Window
 
 LABELS = np.array([5, 200, 1], np.uint8)
@@ -133,8 +133,8 @@ def test_slices_side_by_side_are_predicted_as_one_after_the_other(save, slices, 
 
 def test_a_process_loads_a_model_once(save):
     model = save()
-    first = predictor_for(model.path, model.digest, "cpu", "fp32")
-    assert predictor_for(model.path, model.digest, "cpu", "fp32") is first
+    first = ensemble_for(((model.path, model.digest),), "cpu", "fp32")
+    assert ensemble_for(((model.path, model.digest),), "cpu", "fp32") is first
 
 
 def test_a_process_loads_an_ensemble_once(save):
@@ -150,9 +150,9 @@ def test_a_model_that_changed_since_the_plan_is_refused(save):
     card, weights = model.card.with_norm("batch"), model.network().body.state_dict()
     save_model(model.path, card, weights)
     with pytest.raises(InputError, match="has changed since the plan"):
-        predictor_for(model.path, model.digest, "cpu", "fp32")
+        ensemble_for(((model.path, model.digest),), "cpu", "fp32")
     changed = open_model(model.path)
-    assert predictor_for(model.path, changed.digest, "cpu", "fp32").card.norm == "batch"
+    assert ensemble_for(((model.path, changed.digest),), "cpu", "fp32").card.norm == "batch"
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,11 @@ def test_the_rule_is_that_of_the_card_unless_given(save, slices):
     single = clear & (reached.sum(1) == 1)
     assert np.array_equal(one[single], sums[single])
     largest = Predictor(model, "cpu", decode="argmax").labels(slices)
-    assert np.array_equal(largest, np.array([1, 2, 4])[Predictor(model, "cpu").indices(slices)])
+    for decode, labels in (("argmax", largest), ("threshold", one)):
+        indices = Predictor(model, "cpu", decode=decode).indices(slices)
+        assert np.array_equal(labels, np.array([1, 2, 4, 0])[indices])
+    with pytest.raises(UsageError, match="may name several materials"):
+        Predictor(model, "cpu").indices(slices)
 
 
 def test_several_models_decide_by_their_mean_probability(save, slices):

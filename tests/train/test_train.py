@@ -86,7 +86,7 @@ def test_the_best_statistics_are_kept(pairs, tmp_path, monkeypatch):
 
 def scored(model, pairs, names):
     predictor = Predictor(model, "cpu")
-    counts = np.zeros((2, 2), np.int64)
+    counts = np.zeros((2, 3), np.int64)
     for pair in pairs:
         if pair.name in names:
             annotated = pair.read(pairs.materials)

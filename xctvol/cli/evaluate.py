@@ -29,6 +29,14 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
             metavar="PAIRS",
         ),
     ] = None,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together",
+            help="Score what all models decide together as one more, as segment does with several.",
+        ),
+    ] = False,
+    decode: options.Decode = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     memory: options.Memory = None,
     dry_run: options.DryRun = False,
@@ -48,7 +56,15 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     opened = [open_model(path) for path in models]
     materials = opened[0].card.materials
     learned = None if baseline is None else open_pairs(baseline, materials)
-    plan = stage(opened, open_pairs(pairs, materials), output, baseline=learned, device=device)
+    plan = stage(
+        opened,
+        open_pairs(pairs, materials),
+        output,
+        baseline=learned,
+        together=together,
+        decode=decode,
+        device=device,
+    )
     carry_out(plan, running, _facts)
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xctvol.errors import UsageError
 from xctvol.materials import UNLABELLED, Materials
 from xctvol.model.overlaps import overlaps
 
@@ -31,6 +32,7 @@ __all__ = [
     "decoded",
     "decoded_in_bands",
     "enlarged",
+    "index_rule_of",
     "probabilities",
     "rule_of",
 ]
@@ -109,11 +111,30 @@ def rule_of(decode: "Decode", materials: Materials) -> Rule:
     labels = materials.labels
     if decode == "argmax":
         return Largest(labels)
-    least = tuple(math.log(m.threshold / (1 - m.threshold)) for m in materials)
+    least = _least(materials)
     if decode == "threshold":
         return LargestReached(labels, least)
     overlaps(materials)
     return Sum(labels, least)
+
+
+def index_rule_of(decode: "Decode", materials: Materials) -> Rule:
+    """As `rule_of`, but it gives indices of materials, and their number where there is none.
+
+    Raises UsageError for sums of labels, which may name several materials.
+    """
+    indices = tuple(range(len(materials)))
+    if decode == "argmax":
+        return Largest(indices)
+    if decode == "threshold":
+        return LargestReached(indices, _least(materials), none=len(materials))
+    raise UsageError(
+        "sums of labels may name several materials for a pixel; decode by argmax or threshold"
+    )
+
+
+def _least(materials: Materials) -> tuple[float, ...]:
+    return tuple(math.log(m.threshold / (1 - m.threshold)) for m in materials)
 
 
 def decoded(coarse: Sequence[Tensor], size: tuple[int, int], rule: Rule) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xctvol.errors import InputError
 from xctvol.model.card import IDENTITY, Affine, Decode
-from xctvol.model.decode import Largest, Rule, decoded, enlarged, probabilities, rule_of
+from xctvol.model.decode import Rule, decoded, enlarged, index_rule_of, probabilities, rule_of
 from xctvol.model.devices import (
     Precision,
     choose_device,
@@ -27,7 +27,7 @@ from xctvol.model.ensemble import require_alike
 from xctvol.model.file import Model, open_model
 from xctvol.model.loaded import LoadedModel
 
-__all__ = ["Details", "Predictor", "ensemble_for", "predictor_for"]
+__all__ = ["Details", "ModelFile", "Predictor", "ensemble_for"]
 
 _BATCH_PIXELS = 2560 * 2560  # on a GPU, more at once gains nothing and costs memory
 _KEPT = 2  # a predictor, and the exact one it is compared with
@@ -73,7 +73,8 @@ class Predictor:
         self.card = together[0].card
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
-        self._rule = rule_of(decode or self.card.decode, self.card.materials)
+        self._decode = decode or self.card.decode
+        self._rule = rule_of(self._decode, self.card.materials)
         self._models = tuple(LoadedModel(model, self.device, self.precision) for model in together)
         self._pool = None
         if self.device.type == "cpu" and threads > 1:
@@ -90,10 +91,13 @@ class Predictor:
         self._decode_into(slices, grey, self._rule, out)
 
     def indices(self, slices: NDArray[Any], grey: Affine = IDENTITY) -> NDArray[np.uint8]:
-        """Index (n, y, x) of the most probable of the card's materials, whatever the rule."""
+        """Index (n, y, x) of each pixel's material by the rule; their number where it has none.
+
+        Raises UsageError where the rule sums labels, which may name several materials.
+        """
         out = np.empty(slices.shape, np.uint8)
-        largest = Largest(tuple(range(len(self.card.materials))))
-        self._decode_into(slices, grey, largest, out)
+        rule = index_rule_of(self._decode, self.card.materials)
+        self._decode_into(slices, grey, rule, out)
         return out
 
     def details(self, slices: NDArray[Any], grey: Affine = IDENTITY) -> Details:
@@ -176,11 +180,6 @@ ModelFile = tuple[Path, str]
 _Key = tuple[tuple[ModelFile, ...], str, Precision, Decode | None, int]
 _lock = threading.Lock()
 _predictors: OrderedDict[_Key, Predictor] = OrderedDict()
-
-
-def predictor_for(path: Path, digest: str, device: str, precision: Precision) -> Predictor:
-    """The predictor of one model file, see `ensemble_for`."""
-    return ensemble_for(((path, digest),), device, precision)
 
 
 def ensemble_for(

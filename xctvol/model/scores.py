@@ -22,14 +22,17 @@ __all__ = ["METRICS", "MaterialScores", "confusion", "mean_without_nan"]
 METRICS = ("accuracy", "precision", "recall", "f1", "iou")
 
 Confusion = NDArray[np.int64]
-"""(materials, materials) counts of pixels: [annotated, predicted]."""
+"""(materials, materials + 1) counts of pixels: [annotated, predicted], the last without any."""
 
 
 def confusion(annotated: NDArray[np.uint8], predicted: NDArray[np.uint8], count: int) -> Confusion:
-    """Count pixels by annotated and predicted material; annotations >= `count` are left out."""
-    known = annotated < count
-    pairs = annotated[known].astype(np.int64) * count + predicted[known]
-    return np.bincount(pairs, minlength=count * count).reshape(count, count)
+    """Count pixels by annotated and predicted material, of `count` ones.
+
+    Annotations >= `count` are left out; the prediction `count` is that of no material.
+    """
+    known, columns = annotated < count, count + 1
+    pairs = annotated[known].astype(np.int64) * columns + predicted[known]
+    return np.bincount(pairs, minlength=count * columns).reshape(count, columns)
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,10 @@ class MaterialScores:
 
     @classmethod
     def of(cls, counts: Confusion) -> Self:
-        """Scores of a confusion matrix, or (..., k, k) of several at once."""
+        """Scores of a confusion matrix, or (..., k, k + 1) of several at once."""
         total = counts.sum((-2, -1))[..., None]
         hits = np.diagonal(counts, axis1=-2, axis2=-1)
-        predicted, annotated = counts.sum(-2), counts.sum(-1)
+        predicted, annotated = counts.sum(-2)[..., : counts.shape[-2]], counts.sum(-1)
         wrong = (predicted - hits) + (annotated - hits)
         return cls(
             accuracy=_ratio(total - wrong, total),

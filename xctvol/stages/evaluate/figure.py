@@ -23,7 +23,8 @@ _STYLE: dict[Any, Any] = {  # matplotlib types the keys as one long Literal
 }
 _TITLES = {"f1": "F1", "iou": "IoU", "boundary_f1": "boundary F1 (2 px)"}
 _COLUMNS = 3
-_BASELINE = "D"  # its marker
+_MARKERS = {"model": "o", "ensemble": "s", "baseline": "D"}
+_EXPLAINED = {"ensemble": "together", "baseline": "pixel forest"}
 _SPREAD = 0.3  # of a column's points to either side
 
 
@@ -32,15 +33,14 @@ def draw_scores(
     materials: Materials,
     pooled: Mapping[str, NDArray[np.float64]],
     each: Mapping[str, NDArray[np.float64]],
-    baseline: str | None,
+    kinds: Sequence[str],
 ) -> None:
     """Write a PNG: large points are models over all pixels, small ones each model's images.
 
-    `pooled` holds (models, materials) by metric, `each` (models, images, materials). Where there
-    is a baseline, it is the last of the models, and drawn as diamonds.
+    `pooled` holds (models, materials) by metric, `each` (models, images, materials). Points are
+    squares for an ensemble and diamonds for a baseline, by `kinds`, one of each model.
     """
-    count = len(next(iter(pooled.values())))
-    markers = ["o"] * count if baseline is None else ["o"] * (count - 1) + [_BASELINE]
+    markers = [_MARKERS[kind] for kind in kinds]
     with mpl.rc_context(_STYLE):
         rows = -(-len(pooled) // _COLUMNS)
         size = (_COLUMNS * max(2.4, 0.5 * len(materials) + 1), 2.4 * rows + 1)
@@ -52,9 +52,13 @@ def draw_scores(
                 _draw_column(axes, column, material.color, models, images, markers)
             axes.set(title=_TITLES.get(metric, metric), ylim=(-0.02, 1.02))
             axes.set_xticks(range(len(materials)), materials.names, rotation=60, ha="right")
-        if baseline is not None:
-            diamond = Line2D([], [], color="0.6", marker=_BASELINE, linestyle="", label=baseline)
-            figure.legend(handles=[diamond], loc="outside lower right", frameon=False)
+        explained = [
+            Line2D([], [], color="0.6", marker=_MARKERS[kind], linestyle="", label=text)
+            for kind, text in _EXPLAINED.items()
+            if kind in kinds
+        ]
+        if explained:
+            figure.legend(handles=explained, loc="outside lower right", frameon=False)
         with staged(path) as partial:
             figure.savefig(partial, format="png", dpi=150)
 

@@ -6,7 +6,9 @@ per_image.csv    one row a model, image and material
 confusion.csv    one row a model and pair of materials: annotated, predicted, pixels
 evaluate.json    scores.csv, macro-F1 of each model, the best one, and the recipe; written last
 
-A baseline stands in all of them as one more model, the last; its `kind` is baseline.
+What several models decide together stands in all of them as one more model, and so does a
+baseline; `kind` tells them apart. Pixels that no material was predicted for are counted as
+unlabelled.
 
 Definitions are in `xctvol.model.scores` and `boundaries`; an empty cell, or null, is a score that
 does not exist.
@@ -35,6 +37,7 @@ __all__ = ["Counts", "ScoreRow", "Scores", "ScoresProduct", "open_scores", "writ
 
 _SCORES, _PER_IMAGE, _CONFUSION = "scores.csv", "per_image.csv", "confusion.csv"
 _FIGURE = "scores.png"
+_NONE = "unlabelled"
 
 Metrics = dict[str, NDArray[np.float64]]
 """Values (..., materials) of each metric, in the order of the tables."""
@@ -44,7 +47,7 @@ Metrics = dict[str, NDArray[np.float64]]
 class ScoreRow:
     """Scores of one model and material; NaN where a score does not exist.
 
-    `kind` is model, or baseline.
+    `kind` is model, ensemble or baseline.
     """
 
     model: str
@@ -73,19 +76,19 @@ class Scores:
     table: tuple[ScoreRow, ...]
     macro_f1: dict[str, float]
     best: Path
-    """File of the model with the largest macro-F1; of equal ones the first. Never the baseline."""
+    """File of the model with the largest macro-F1; of equal ones the first. Always one model."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Counts of each model, and last of the baseline if there is one, on each image.
+    """Counts of each model, and after them of `others`, names and kinds, on each image.
 
-    `pixels` holds confusion matrices (models, images, materials, materials): [annotated,
+    `pixels` holds confusion matrices (models, images, materials, materials + 1): [annotated,
     predicted]; `boundaries` (models, images, materials, 4) what `boundary_counts` returns.
     """
 
     models: tuple[Path, ...]
-    baseline: str | None
+    others: tuple[tuple[str, str], ...]
     images: tuple[str, ...]
     materials: Materials
     pixels: NDArray[np.int64]
@@ -94,14 +97,13 @@ class Counts:
     @property
     def names(self) -> tuple[str, ...]:
         """The file's stem where that is enough to tell the models apart, else its path."""
-        last = () if self.baseline is None else (self.baseline,)
+        last = tuple(name for name, _ in self.others)
         stems = (*(path.stem for path in self.models), *last)
         return stems if len(set(stems)) == len(stems) else (*map(str, self.models), *last)
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        models = ("model",) * len(self.models)
-        return models if self.baseline is None else (*models, "baseline")
+        return (*("model" for _ in self.models), *(kind for _, kind in self.others))
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def write_scores(product: ScoresProduct, counts: Counts, recipe: Recipe) -> None
     _write_csv(
         path / _CONFUSION, ["model", "annotated", "predicted", "pixels"], _confusion_rows(counts)
     )
-    draw_scores(path / _FIGURE, counts.materials, pooled, each, counts.baseline)
+    draw_scores(path / _FIGURE, counts.materials, pooled, each, counts.kinds)
     macro = [float(value) for value in np.nan_to_num(mean_without_nan(pooled["f1"], axis=-1))]
     record = {
         "macro_f1": dict(zip(counts.names, macro, strict=True)),
@@ -190,9 +192,12 @@ def _image_rows(counts: Counts, each: Metrics) -> Iterable[Sequence[Any]]:
 
 
 def _confusion_rows(counts: Counts) -> Iterable[Sequence[Any]]:
-    pooled, names = counts.pixels.sum(1), counts.materials.names
-    for (m, a, p), pixels in np.ndenumerate(pooled):
-        yield (counts.names[m], names[a], names[p], pixels)
+    names = counts.materials.names
+    for m, pooled in enumerate(counts.pixels.sum(1)):
+        predicted = (*names, _NONE) if pooled[:, -1].any() else names
+        for a, annotated in enumerate(names):
+            for p, material in enumerate(predicted):
+                yield (counts.names[m], annotated, material, pooled[a, p])
 
 
 def _write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

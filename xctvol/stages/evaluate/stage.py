@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from xctvol.errors import InputError, UsageError
 from xctvol.grid import Block, Box
 from xctvol.journal import Journal, Recipe
+from xctvol.model.card import Decode
 from xctvol.model.devices import Precision
+from xctvol.model.ensemble import require_alike
 from xctvol.model.file import Model
 from xctvol.model.memory import ensemble_bytes
-from xctvol.model.predict import predictor_for
+from xctvol.model.predict import ModelFile, ensemble_for
 from xctvol.model.scores import confusion
 from xctvol.pairs import Facts, Pairs
 from xctvol.plan import Plan, Stage
@@ -24,7 +26,7 @@ from xctvol.stages.evaluate.product import Counts, Scores, ScoresProduct, write_
 
 __all__ = ["Candidate", "EvaluateImage", "Network", "evaluate"]
 
-_BASELINE = "pixel forest"
+_ENSEMBLE, _BASELINE = "together", "pixel forest"
 _PIXEL_BYTES = 20  # of a pixel in memory: image, mask, its codes, labels, counting, boundaries
 _IMAGE_TEXT_BYTES = 4096  # of an image and model in the tables
 
@@ -33,21 +35,21 @@ class Candidate(Protocol):
     """What labels slices and is scored. A frozen, picklable value, light until it labels."""
 
     def indices(self, image: NDArray[Any]) -> NDArray[np.uint8]:
-        """Index of each pixel's material, (y, x)."""
+        """Index of each pixel's material, (y, x); the number of materials where it has none."""
         ...
 
 
 @dataclass(frozen=True)
 class Network:
-    """A model file and its digest; each process loads it once."""
+    """A model file, or several that decide together; each process loads them once."""
 
-    path: Path
-    digest: str
+    models: tuple[ModelFile, ...]
     device: str
     precision: Precision
+    decode: Decode
 
     def indices(self, image: NDArray[Any]) -> NDArray[np.uint8]:
-        predictor = predictor_for(self.path, self.digest, self.device, self.precision)
+        predictor = ensemble_for(self.models, self.device, self.precision, self.decode)
         return predictor.indices(image[None])[0]
 
 
@@ -76,12 +78,12 @@ class _Conclusion:
     product: ScoresProduct
     pairs: Pairs
     models: tuple[Path, ...]
-    baseline: str | None
+    others: tuple[tuple[str, str], ...]
     journal: Journal
     recipe: Recipe
 
     def __call__(self) -> None:
-        candidates = len(self.models) + (self.baseline is not None)
+        candidates = len(self.models) + len(self.others)
         results = self.journal.all_results(candidates * len(self.pairs))
         tables = (
             np.array([result[name] for result in results], np.int64)
@@ -90,7 +92,7 @@ class _Conclusion:
         images, k = len(self.pairs), len(self.pairs.materials)
         counts = Counts(
             self.models,
-            self.baseline,
+            self.others,
             tuple(pair.name for pair in self.pairs),
             self.pairs.materials,
             *(table.reshape(-1, images, k, table.shape[-1]) for table in tables),
@@ -104,47 +106,72 @@ def evaluate(
     output: str | Path,
     *,
     baseline: Pairs | None = None,
+    together: bool = False,
+    decode: Decode | None = None,
     device: str = "auto",
     precision: Precision = "auto",
 ) -> Plan[Scores]:
     """Plan to score `models` on `pairs`, which no model should have been trained on.
 
-    With `baseline`, the pairs that the models were trained on, a pixel random forest learns from
-    the same slices and is scored as one more model, called pixel forest. All pairs are read and
-    checked here. Raises InputError for a model or a baseline of other materials or another type of
-    images, and where a baseline is asked for and scikit-learn is not installed.
+    Each model labels by its own decode rule unless `decode` is given; a pixel that reaches no
+    threshold is wrong. If `together`, what all models decide by their mean probability is scored as
+    one more, called together, as `segment` does with several. With `baseline`, the pairs that the
+    models were trained on, a pixel random forest learns from the same slices and is scored as one
+    more, called pixel forest. All pairs are read and checked here. Raises InputError for models or
+    a baseline of other materials or another type of images, for models that cannot decide together,
+    and where a baseline is asked for and scikit-learn is not installed.
     """
     if not models:
         raise UsageError("no model to evaluate; give at least one model file")
     facts = pairs.check()
     for model in models:
-        _require_fit(model, pairs, facts[0])
+        _require_fit(model, pairs, facts[0], decode)
     product = ScoresProduct(Path(output))
-    recipe = _recipe(models, pairs, baseline, {"device": device, "precision": precision})
+    options = {"device": device, "precision": precision, "decode": decode, "together": together}
+    recipe = _recipe(models, pairs, baseline, options)
     added: list[Baseline] = []
     if baseline is not None:
         added.append(plan_baseline(baseline, pairs, facts, product.work, recipe))
-    files = tuple(model.path.absolute() for model in models)
-    networks = (
-        Network(path, model.digest, device, precision)
-        for path, model in zip(files, models, strict=True)
+    groups: list[tuple[Model, ...]] = [(model,) for model in models]
+    if together:
+        groups.append(_ensemble(models, decode))
+    candidates: tuple[Candidate, ...] = (
+        *(_network(group, device, precision, decode) for group in groups),
+        *(each.forest for each in added),
     )
-    candidates: tuple[Candidate, ...] = (*networks, *(each.forest for each in added))
+    others = [
+        *([(_ENSEMBLE, "ensemble")] if together else []),
+        *([(_BASELINE, "baseline")] if baseline else []),
+    ]
+    files = tuple(model.path.absolute() for model in models)
     journal = Journal(product.work / "images")
-    name = None if baseline is None else _BASELINE
     text_bytes = _IMAGE_TEXT_BYTES * len(pairs) * len(candidates)
     return Plan(
         recipe=recipe,
         product=product,
         stages=(*(each.sampling for each in added), _scoring(pairs, candidates, journal)),
-        conclude=_Conclusion(product, pairs, files, name, journal, recipe),
-        peak_memory=_memory(models, facts, added),
+        conclude=_Conclusion(product, pairs, files, tuple(others), journal, recipe),
+        peak_memory=_memory(groups, facts, added),
         reads=len(candidates) * pairs.disk_bytes
         + sum(model.path.stat().st_size for model in models)
         + sum(each.reads for each in added),
         writes=text_bytes + sum(each.writes for each in added),
         notes=(*_notes(models, pairs), *_notes_of_baseline(baseline, models, pairs)),
     )
+
+
+def _ensemble(models: Sequence[Model], decode: Decode | None) -> tuple[Model, ...]:
+    if len(models) == 1:
+        raise UsageError("one model decides alone; give several models to score them together")
+    require_alike(models, decode)
+    return tuple(models)
+
+
+def _network(
+    models: Sequence[Model], device: str, precision: Precision, decode: Decode | None
+) -> Network:
+    files = tuple((model.path.absolute(), model.digest) for model in models)
+    return Network(files, device, precision, decode or models[0].card.decode)
 
 
 def _scoring(pairs: Pairs, candidates: tuple[Candidate, ...], journal: Journal) -> Stage:
@@ -158,12 +185,12 @@ def _scoring(pairs: Pairs, candidates: tuple[Candidate, ...], journal: Journal) 
 
 
 def _recipe(
-    models: Sequence[Model], pairs: Pairs, baseline: Pairs | None, options: Mapping[str, str]
+    models: Sequence[Model], pairs: Pairs, baseline: Pairs | None, options: Mapping[str, Any]
 ) -> Recipe:
     learned = {} if baseline is None else {"baseline": _inputs(baseline)}
     return Recipe(
         verb="evaluate",
-        format=3,
+        format=4,
         inputs={"models": [model.digest for model in models], **_inputs(pairs), **learned},
         options=options,
     )
@@ -177,17 +204,17 @@ def _inputs(pairs: Pairs) -> dict[str, Any]:
     }
 
 
-def _require_fit(model: Model, pairs: Pairs, facts: Facts) -> None:
+def _require_fit(model: Model, pairs: Pairs, facts: Facts, decode: Decode | None) -> None:
     known, wanted = model.card.materials.names, pairs.materials.names
     if known != wanted:
         raise InputError(
             f"the model {model.path} knows {', '.join(known)} but the pairs in {pairs.folder} "
             f"show {', '.join(wanted)}; both need the same materials in the same order"
         )
-    if model.card.decode != "argmax":
-        raise InputError(
-            f"the model {model.path} decodes by {model.card.decode}, which may leave pixels "
-            "without a material; scores of argmax, the only ones there are, would not be its own"
+    if (decode or model.card.decode) == "threshold_sum":
+        raise UsageError(
+            f"{model.path} would label by threshold_sum, which may name several materials for a "
+            "pixel; score what it decides by argmax or threshold (--decode)"
         )
     if model.card.grey.dtype != facts.dtype:
         raise InputError(
@@ -196,9 +223,12 @@ def _require_fit(model: Model, pairs: Pairs, facts: Facts) -> None:
         )
 
 
-def _memory(models: Sequence[Model], facts: Sequence[Facts], added: Sequence[Baseline]) -> int:
-    """Of a network and the forest together, as both stay in one process."""
-    networks = [ensemble_bytes([model.card], fact.size) for model in models for fact in facts]
+def _memory(
+    groups: Sequence[tuple[Model, ...]], facts: Sequence[Facts], added: Sequence[Baseline]
+) -> int:
+    """Of networks that decide together and the forest, as both stay in one process."""
+    cards = [[model.card for model in group] for group in groups]
+    networks = [ensemble_bytes(group, fact.size) for group in cards for fact in facts]
     sizes = [fact.size for fact in (*facts, *(fact for each in added for fact in each.facts))]
     slices = _PIXEL_BYTES * max(y * x for y, x in sizes)
     return max(networks) + slices + sum(each.peak_memory for each in added)

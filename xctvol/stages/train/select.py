@@ -86,7 +86,7 @@ def _macro_f1(predictor: Predictor, validation: Sequence[Annotated]) -> float:
     DeepLab is one: it pools to one value a channel, which has no variance.
     """
     count = len(predictor.card.materials)
-    counts = np.zeros((count, count), np.int64)
+    counts = np.zeros((count, count + 1), np.int64)
     try:
         for annotated in validation:
             predicted = predictor.indices(annotated.image[None])[0]
