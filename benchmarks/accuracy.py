@@ -152,16 +152,22 @@ def _score(fold: Fold, materials: Materials, options: Mapping[str, Any], folder:
         listen=lambda p: print(fold.name, p.done, p.note, file=sys.stderr, flush=True)
     )
     times.append(time.process_time())
-    evaluate(models, held_out, folder / "alone").run()
+    together = len(models) > 1
+    evaluate(models, held_out, folder / "alone", together=together).run()
     times.append(time.process_time())
-    scores = evaluate(models, held_out, folder / "both", baseline=learned).run()
+    scores = evaluate(
+        models, held_out, folder / "both", together=together, baseline=learned
+    ).run()  # fmt: skip
     times.append(time.process_time())
     training, alone, both = np.diff(times)
-    for model, seconds in (("unet", training), ("pixel forest", both - alone)):
-        print(f"| {fold.name} | {model} | {seconds:.0f} | {_row(scores, model)} |", flush=True)
-    record = models[0].card.training
-    assert record is not None
-    print(f"best epoch {record.best_epoch}, {record.kept} statistics", file=sys.stderr, flush=True)
+    for model in scores.macro_f1:
+        seconds = {"together": training, "pixel forest": both - alone}
+        took = seconds.get(model, training / len(models))
+        print(f"| {fold.name} | {model} | {took:.0f} | {_row(scores, model)} |", flush=True)
+    for model in models:
+        record = model.card.training
+        assert record is not None
+        print(f"epoch {record.best_epoch}, {record.kept} statistics", file=sys.stderr, flush=True)
 
 
 def _written(folder: Path, slices: Sequence[Slice], materials: Materials) -> Pairs:

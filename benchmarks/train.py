@@ -25,7 +25,7 @@ from torch import nn
 from torch.nn import functional
 
 from xctvol.execution import Dask
-from xctvol.model.devices import choose_device
+from xctvol.model.devices import choose_device, learning_precision
 from xctvol.model.memory import training_bytes
 from xctvol.model.networks import build
 from xctvol.pairs import open_pairs
@@ -172,31 +172,31 @@ def _annotate(leaf, folder):
 
 def memory():
     """Each in a process of its own: what a step adds to it at most, against the plan for fp32."""
+    print("learning in", learning_precision(torch.device("cpu")))
     for architecture, shape in MEMORY:
         for checkpointing in (False, True):
-            for precision in ("fp32", "bf16"):
-                arguments = json.dumps([architecture, shape, checkpointing, precision])
-                run = subprocess.run(
-                    [sys.executable, __file__, "step", "--arguments", arguments],
-                    capture_output=True, text=True, check=True,
-                )  # fmt: skip
-                _row(architecture, shape, checkpointing, precision, f"{run.stdout.strip()} MB")
+            arguments = json.dumps([architecture, shape, checkpointing])
+            run = subprocess.run(
+                [sys.executable, __file__, "step", "--arguments", arguments],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            _row(architecture, shape, checkpointing, f"{run.stdout.strip()} MB")
     for size in ((1, 1352, 2464), (1, 2560, 2560)):
         for checkpointing in (False, True):
-            _row("fcn_resnet101", size, checkpointing, "fp32", "-")
+            _row("fcn_resnet101", size, checkpointing, "-")
 
 
-def _row(architecture, shape, checkpointing, precision, measured):
+def _row(architecture, shape, checkpointing, measured):
     planned = training_bytes(
         architecture, 4, tuple(shape), LOSSES["bce"], checkpointing=checkpointing
     )
     layers = "computed twice" if checkpointing else "kept"
     size = " x ".join(map(str, shape))
     found = f"{planned / 1e6:.0f} MB | {measured}"
-    print(f"| {architecture} | {size} | {layers} | {precision} | {found} |", flush=True)
+    print(f"| {architecture} | {size} | {layers} | {found} |", flush=True)
 
 
-def step(architecture, shape, checkpointing, precision):
+def step(architecture, shape, checkpointing):
     """Print what two steps on a CPU add to this process at most, in megabytes."""
     torch.manual_seed(0)
     settings = Settings("unet", checkpointing=checkpointing)
@@ -209,8 +209,7 @@ def step(architecture, shape, checkpointing, precision):
     network = build(architecture, 4)
     learner = Learner(network, replace(settings, architecture=architecture), torch.device("cpu"))
     best = learner.weights()
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        learner.learn([batch, batch], 1e-3)
+    learner.learn([batch, batch], 1e-3)
     print(f"{(_status('VmHWM') - before) / 1e6:.0f}", flush=True)
     del best
 
@@ -233,6 +232,7 @@ def main():
     parser.add_argument(
         "--scale", type=float, default=1.0, help="of slices, as the U-Net sees them"
     )
+    parser.add_argument("--replicates", type=int, default=1, help="scored together as well")
     parser.add_argument("--fold", action="append", default=[])
     parser.add_argument("--arguments", type=json.loads)
     chosen = parser.parse_args()
@@ -247,7 +247,8 @@ def main():
     elif chosen.what == "step":
         step(*chosen.arguments)
     else:
-        options = {"epochs": chosen.epochs, "scale": chosen.scale}
+        names = ("epochs", "scale", "replicates")
+        options = {name: getattr(chosen, name) for name in names}
         accuracy.run(chosen.what, chosen.data, options, chosen.fold)
 
 

@@ -83,7 +83,8 @@ class Training:
     `scores` holds the macro-F1 on the validation images with the batch statistics as training
     left them (`running`), recomputed afterwards (`recalibrated`) and of each slice (`batch`), in
     the epoch with the smallest validation loss, and again in the last one; `kept` names what the
-    card uses, and `best_epoch` is its epoch. Epochs count from 1, replicates from 0.
+    card uses, and `best_epoch` is its epoch. Epochs count from 1, replicates from 0. `precision`
+    is the arithmetic of the steps.
     """
 
     options: Mapping[str, Any]
@@ -95,6 +96,7 @@ class Training:
     scores: Mapping[str, float]
     kept: str
     versions: Mapping[str, str]
+    precision: str = "fp32"
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

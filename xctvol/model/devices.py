@@ -1,6 +1,6 @@
 """Devices and precisions: what the user asks for, checked against what is there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
@@ -105,10 +105,20 @@ def choose_precision(precision: Precision, device: torch.device) -> Precision:
 
 
 def learning_precision(device: torch.device) -> Precision:
-    """The precision to train in: bf16, which needs no scaling of the loss, where a GPU has it."""
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return "bf16"
-    return "fp32"
+    """The precision to train in: bf16, which needs no scaling of the loss, where it is fast."""
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = _cpu_multiplies_bf16()
+    return "bf16" if fast else "fp32"
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Whether it does so itself; another one has to convert, which takes longer than fp32."""
+    found: Mapping[str, object] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # older torch does not tell
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def arithmetic(precision: Precision, device: torch.device) -> AbstractContextManager[object]:

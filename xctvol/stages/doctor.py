@@ -47,8 +47,11 @@ def _name(requirement: str) -> str:
 
 def _gpus() -> list[str]:
     try:
-        from xctvol.model.devices import describe_gpus
+        from xctvol.model.devices import describe_gpus, device_called, learning_precision
     except (ImportError, RuntimeError) as error:  # torchvision without the torch it was built for
         return [f"torch cannot be imported ({error}): reinstall torch and torchvision together"]
     found = describe_gpus()
-    return found or ["none: networks run on the CPU; for a GPU install its driver and a CUDA torch"]
+    learns = f"{learning_precision(device_called('cpu'))} where they learn"
+    return found or [
+        f"none: networks run on the CPU, in {learns}; for a GPU install its driver and a CUDA torch"
+    ]

@@ -86,6 +86,7 @@ def _model(path: Path) -> Facts:
         learned, chosen = len(card.training.trained_on), len(card.training.validated_on)
         by = card.training.options.get("split", "slice")
         facts["slices"] = f"{learned} to learn from, {chosen} to choose by, split by {by}"
+        facts["learned in"] = card.training.precision
         facts["best epoch"] = f"{card.training.best_epoch} of {len(card.training.losses)}"
         facts["macro-F1 on validation"] = [
             f"{name}: {score:.4f}" for name, score in card.training.scores.items()

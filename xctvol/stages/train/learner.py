@@ -22,7 +22,7 @@ Weights = dict[str, Tensor]
 
 
 class Learner:
-    """Makes the loss of `settings` small with Adam, in bf16 where a GPU has it."""
+    """Makes the loss of `settings` small with Adam, in bf16 where the device is fast in it."""
 
     def __init__(self, network: Network, settings: Settings, device: torch.device) -> None:
         self._network = network

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xctvol.grid import Block
 from xctvol.model.card import Card, Training
-from xctvol.model.devices import choose_device
+from xctvol.model.devices import choose_device, learning_precision
 from xctvol.model.file import save_model
 from xctvol.model.loaded import normalized
 from xctvol.pairs import Annotated, Pairs
@@ -93,6 +93,7 @@ class TrainReplicate:
             scores=scores,
             kept=kept.name,
             versions={name: version(name) for name in _LIBRARIES},
+            precision=learning_precision(device),
         )
         write_log(self.product.draft_log(block.index), fitted.epochs)
         save_model(draft, replace(kept.card, training=record), kept.weights)
