@@ -171,7 +171,7 @@ def labeler(case, architecture, device) -> Callable[[torch.Tensor], torch.Tensor
     rule = Largest(tuple(range(MATERIALS)))
     network.body.eval()
     if case.way != "eager":
-        network = fastest(network)
+        network = fastest(network, device, case.precision)
     if case.way == "contiguous":
         network.body.to(memory_format=torch.contiguous_format)
     dtype = DTYPES[case.precision] if case.stored else torch.float32

@@ -205,6 +205,7 @@ def test_starts_import_no_compiler():
     plan = "prediction_bytes(name, 3, (96, 96))\n    training_bytes(name, 3, (2, 96, 96), dice)"
     script = f"""
 import sys
+import torch
 from xctvol.model.memory import prediction_bytes, training_bytes
 from xctvol.model.networks import build
 from xctvol.model.fastest import fastest
@@ -213,7 +214,7 @@ from xctvol.stages.train import train
 from xctvol.stages.train.losses import dice
 for name in ("unet", "fcn_resnet50"):
     {plan}
-    fastest(build(name, 3))
+    fastest(build(name, 3), torch.device("cpu"), "fp32")
 print(*({{"torch._dynamo", "sympy"}} & {{*sys.modules}}))
 """
     done = subprocess.run(

@@ -26,8 +26,8 @@ class LoadedModel:
         self.card = model.card
         self.device = device
         self.precision = precision
-        self._network = fastest(model.network(), batch_statistics=self.card.norm == "batch")
-        self._network.body.to(device)
+        by_slice = self.card.norm == "batch"
+        self._network = fastest(model.network(), device, precision, batch_statistics=by_slice)
 
     def coarse(self, slices: NDArray[Any], grey: Affine) -> Tensor:
         """Logits float32 (n, k, y', x') of slices (n, y, x) whose stored values mean `grey`.

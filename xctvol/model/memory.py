@@ -8,21 +8,23 @@ operation by operation, and the largest sum at the size that is asked for is wha
 import math
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from xctvol.errors import UsageError
 from xctvol.model.card import Card
 from xctvol.model.devices import reproducible
-from xctvol.model.networks import scaled_size, unfilled, weight_bytes
+from xctvol.model.networks import Network, scaled_size, unfilled, weight_bytes
 from xctvol.model.recompute import recompute_layers
+from xctvol.model.winograd import Shape, minimal_bytes, minimal_shape
 
 __all__ = [
     "details_bytes",
@@ -40,16 +42,39 @@ def prediction_bytes(architecture: str, materials: int, size: tuple[int, int]) -
 
     Of networks whose memory grows with the pixels, as that of all convolutions does.
     """
-    held = _predicting(architecture, materials).most(_whole_steps(size))
-    return weight_bytes(architecture, materials) + held + 8 * math.prod(size)
+    held, minimal = _predicting(architecture, materials)
+    tiles = minimal_bytes((shape, math.ceil(share * size[1])) for shape, share in minimal)
+    weights = weight_bytes(architecture, materials)
+    return weights + tiles + held.most(_whole_steps(size)) + 8 * math.prod(size)
 
 
 @lru_cache
-def _predicting(architecture: str, materials: int) -> "_Held":
+def _predicting(architecture: str, materials: int) -> tuple["_Held", Sequence[tuple[Shape, float]]]:
+    """What a prediction holds, and the convolutions that a CPU does with fewer products.
+
+    Of each of these the width of what it gets, as a part of the slice's.
+    """
     network = unfilled(architecture, materials)
     network.body.eval()
     with torch.no_grad():
-        return _held(lambda size: network.coarse_logits(torch.empty((1, 1, *size))), _STEP)
+        held = _held(lambda size: network.coarse_logits(torch.empty((1, 1, *size))), _STEP)
+        return held, _minimal(network) if network.ordered else []
+
+
+def _minimal(network: Network) -> list[tuple[Shape, float]]:
+    """Convolutions that a CPU does with fewer products, and the widths of what they get."""
+    seen: list[tuple[Shape, float]] = []
+
+    def watch(shape: Shape) -> Callable[[nn.Module, tuple[Tensor]], None]:
+        return lambda _, images: seen.append((shape, images[0].shape[-1] / _STEP))
+
+    with ExitStack() as hooks:
+        for layer in network.body.modules():
+            shape = minimal_shape(layer)
+            if shape:
+                hooks.callback(layer.register_forward_pre_hook(watch(shape)).remove)
+        network.coarse_logits(torch.empty((1, 1, _STEP, _STEP)))
+    return seen
 
 
 def ensemble_bytes(cards: Sequence[Card], size: tuple[int, int]) -> int:

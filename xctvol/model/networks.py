@@ -36,8 +36,9 @@ class Network:
     `body` holds the weights, under the names of its own library. It takes (n, channels, y, x);
     where `channels` is 3 the slice is repeated. `coarse` gives its logits before the last
     enlargement to the size of the slice (bilinear, align_corners=False), or is None where there
-    is no such step. `ordered` says that each batch normalization follows the convolution that
-    was registered before it, which folding relies on.
+    is no such step. `ordered` says that layers are only called, and as they are registered: each
+    batch normalization follows the convolution before it, which folding relies on, and nobody
+    else reads the weights of a convolution, which replacing it relies on.
     """
 
     body: nn.Module
