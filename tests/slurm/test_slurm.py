@@ -184,8 +184,8 @@ def test_killed_workers_and_lost_nodes(slurm, folder, whole):
     slurm.until(lambda: done_blocks(folder))
     # each worker has a GPU of its own; what they have started sees the same one
     slurm.until(lambda: len({*workers().values()}) == 2)
-    nanny = min(workers(), key=lambda process: process.create_time())
-    for process in [*nanny.children(recursive=True), nanny]:
+    first = min(workers(), key=lambda process: process.create_time())
+    for process in [*first.children(recursive=True), first]:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     done = len(done_blocks(folder))

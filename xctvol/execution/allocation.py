@@ -39,7 +39,8 @@ _STEPS_WITHOUT_WORKERS = 3  # srun that ends at once is wrongly asked
 _SECONDS_FOR_WORKERS = 900
 _SECONDS_BETWEEN_STEPS = 2.0
 _SECONDS_TO_END = 5.0
-# $0 is the scheduler file: while it is there the work is not done, whatever ended the worker
+# $0 is the scheduler file: while it is there the work is not done, whatever ended the worker.
+# No nanny, which would do the same, and have memory given back to the system with each array
 _KEEP_A_WORKER = 'while [ -e "$0" ]; do "$@" %s; sleep 1; done'
 
 
@@ -119,7 +120,13 @@ def _srun(run: RunFolder, address: str, slots: int) -> list[str]:
         listening = f"--host {_LOOPBACK}" if _one_node() else '--host "$SLURMD_NODENAME"'
     worker = [
         *(sys.executable, "-P", "-m", "distributed.cli.dask_worker", address),
-        *(f"--nthreads={slots}", "--memory-limit=0", "--no-dashboard", "--death-timeout=300"),
+        *(
+            f"--nthreads={slots}",
+            "--no-nanny",
+            "--memory-limit=0",
+            "--no-dashboard",
+            "--death-timeout=300",
+        ),
         *([f"--local-directory={profile.scratch}"] if profile.scratch else []),
     ]
     logs = str(run.path).replace("%", "%%") + "/worker-%t.txt"

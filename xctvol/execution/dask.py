@@ -91,7 +91,6 @@ class Dask:
         environment = {
             "OMP_NUM_THREADS": threads,
             "NUMBA_NUM_THREADS": threads,
-            "MALLOC_TRIM_THRESHOLD_": "65536",  # memory that a block leaves goes back at once
         }
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = _visible_gpus(self.gpus)[number]
