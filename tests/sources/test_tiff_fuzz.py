@@ -18,7 +18,7 @@ from xctvol.errors import InputError
 from xctvol.sources import open_source
 from xctvol.sources.tiff.structure import directories
 
-_SLOWEST_S = 2.0
+_SLOWEST_S = 10.0  # of processor time, which a busy machine does not add to
 _DENSEST, _HARMLESS_BYTES = 100, 1 << 26
 
 VOLUME = (np.random.default_rng(0).integers(0, 100, (3, 37, 45)) * 150).astype("u2")
@@ -97,7 +97,7 @@ def check(path, content):
     """Open and read; the only failure is an InputError of one line that names the file."""
     path.write_bytes(content)
     allowed = _DENSEST * len(content) + _HARMLESS_BYTES
-    began = time.perf_counter()
+    began = time.process_time()
     tracemalloc.start()
     try:
         source = open_source(path)
@@ -113,7 +113,7 @@ def check(path, content):
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert peak <= allowed
-    assert time.perf_counter() - began < _SLOWEST_S
+    assert time.process_time() - began < _SLOWEST_S
 
 
 _UNHURRIED = settings(
