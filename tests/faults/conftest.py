@@ -70,7 +70,11 @@ class Commands:
 
     def end(self, process):
         process.join(400)
-        return process.exitcode, self._messages.read_text()
+        return process.exitcode, self.messages()
+
+    def messages(self):
+        """Of all commands since the last ones were forgotten."""
+        return self._messages.read_text() if self._messages.exists() else ""
 
 
 @pytest.fixture(scope="session")

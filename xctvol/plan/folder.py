@@ -80,11 +80,12 @@ class FolderProduct(ABC):
         """Names of all that may be part of the product, besides its mark."""
 
     def made_by(self) -> Recipe | None:
+        at_work = self.work.is_dir()  # first: a run that ends leaves the mark, then takes this away
         if self.mark.exists():
             return read_recipe(self.mark, self.record().get("recipe"))
-        if not self.path.exists() or self.work.is_dir():
+        if at_work or not self.path.exists():
             return None
-        if self.path.is_dir() and not any(self.path.iterdir()):
+        if self.path.is_dir() and (self.work.is_dir() or not any(self.path.iterdir())):
             return None
         raise PlanError(
             f"{self.path} exists and holds no {self.holds} of xctvol, which will not write into "

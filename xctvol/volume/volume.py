@@ -217,10 +217,12 @@ class ImageProduct(Generic[T]):
         return self.path / ".xctvol"
 
     def made_by(self) -> Recipe | None:
-        if not self.path.exists() or (self.work.exists() and not self._mark.exists()):
-            return None
-        if self.path.is_dir() and not any(self.path.iterdir()):
-            return None
+        at_work = self.work.exists()  # first: a run that ends leaves the mark, then takes this away
+        if not self._mark.exists():
+            if at_work or not self.path.exists() or self.work.exists():
+                return None
+            if self.path.is_dir() and not any(self.path.iterdir()):
+                return None
         recipe = None
         if self._mark.exists():
             _, own = metadata.read_attributes(self.path)

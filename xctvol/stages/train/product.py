@@ -54,11 +54,14 @@ class ModelFiles:
         return file.with_suffix(".epochs.csv"), file.with_suffix(".epochs.png")
 
     def made_by(self) -> Recipe | None:
+        at_work = (
+            self.work.exists()
+        )  # first: a run that ends leaves all files, then takes this away
         recipes = [recipe_of(file) for file in self.files if file.exists()]
         others = [recipe for recipe in recipes if recipe.digest != recipes[0].digest]
         if others or len(recipes) == len(self.files):
             return (others or recipes)[-1]
-        if not recipes or self.work.exists():
+        if not recipes or at_work:
             return None
         raise PlanError(
             f"some but not all of {self.files[0]} to {self.files[-1].name} exist; move them away, "
