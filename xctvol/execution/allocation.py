@@ -120,13 +120,8 @@ def _srun(run: RunFolder, address: str, slots: int) -> list[str]:
         listening = f"--host {_LOOPBACK}" if _one_node() else '--host "$SLURMD_NODENAME"'
     worker = [
         *(sys.executable, "-P", "-m", "distributed.cli.dask_worker", address),
-        *(
-            f"--nthreads={slots}",
-            "--no-nanny",
-            "--memory-limit=0",
-            "--no-dashboard",
-            "--death-timeout=300",
-        ),
+        *(f"--nthreads={slots}", "--no-nanny", "--memory-limit=0"),
+        *("--no-dashboard", "--death-timeout=300"),
         *([f"--local-directory={profile.scratch}"] if profile.scratch else []),
     ]
     logs = str(run.path).replace("%", "%%") + "/worker-%t.txt"

@@ -115,9 +115,8 @@ def learning_precision(device: torch.device) -> Precision:
 
 def _cpu_multiplies_bf16() -> bool:
     """Whether it does so itself; another one has to convert, which takes longer than fp32."""
-    found: Mapping[str, object] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # older torch does not tell
+    ask = getattr(torch.cpu, "get_capabilities", dict)  # older torch does not tell
+    found: Mapping[str, object] = ask()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 

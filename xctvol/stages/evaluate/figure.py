@@ -24,7 +24,6 @@ _STYLE: dict[Any, Any] = {  # matplotlib types the keys as one long Literal
 _TITLES = {"f1": "F1", "iou": "IoU", "boundary_f1": "boundary F1 (2 px)"}
 _COLUMNS = 3
 _MARKERS = {"model": "o", "ensemble": "s", "baseline": "D"}
-_EXPLAINED = {"ensemble": "together", "baseline": "pixel forest"}
 _SPREAD = 0.3  # of a column's points to either side
 
 
@@ -33,14 +32,15 @@ def draw_scores(
     materials: Materials,
     pooled: Mapping[str, NDArray[np.float64]],
     each: Mapping[str, NDArray[np.float64]],
-    kinds: Sequence[str],
+    others: Sequence[tuple[str, str]],
 ) -> None:
     """Write a PNG: large points are models over all pixels, small ones each model's images.
 
-    `pooled` holds (models, materials) by metric, `each` (models, images, materials). Points are
-    squares for an ensemble and diamonds for a baseline, by `kinds`, one of each model.
+    `pooled` holds (models, materials) by metric, `each` (models, images, materials). The last
+    of the models are `others`, names and kinds: squares for an ensemble, diamonds for a baseline.
     """
-    markers = [_MARKERS[kind] for kind in kinds]
+    plain = len(next(iter(pooled.values()))) - len(others)
+    markers = [_MARKERS[kind] for kind in (*["model"] * plain, *(kind for _, kind in others))]
     with mpl.rc_context(_STYLE):
         rows = -(-len(pooled) // _COLUMNS)
         size = (_COLUMNS * max(2.4, 0.5 * len(materials) + 1), 2.4 * rows + 1)
@@ -53,9 +53,8 @@ def draw_scores(
             axes.set(title=_TITLES.get(metric, metric), ylim=(-0.02, 1.02))
             axes.set_xticks(range(len(materials)), materials.names, rotation=60, ha="right")
         explained = [
-            Line2D([], [], color="0.6", marker=_MARKERS[kind], linestyle="", label=text)
-            for kind, text in _EXPLAINED.items()
-            if kind in kinds
+            Line2D([], [], color="0.6", marker=_MARKERS[kind], linestyle="", label=name)
+            for name, kind in others
         ]
         if explained:
             figure.legend(handles=explained, loc="outside lower right", frameon=False)

@@ -149,7 +149,7 @@ def write_scores(product: ScoresProduct, counts: Counts, recipe: Recipe) -> None
     _write_csv(
         path / _CONFUSION, ["model", "annotated", "predicted", "pixels"], _confusion_rows(counts)
     )
-    draw_scores(path / _FIGURE, counts.materials, pooled, each, counts.kinds)
+    draw_scores(path / _FIGURE, counts.materials, pooled, each, counts.others)
     macro = [float(value) for value in np.nan_to_num(mean_without_nan(pooled["f1"], axis=-1))]
     record = {
         "macro_f1": dict(zip(counts.names, macro, strict=True)),
