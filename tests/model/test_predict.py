@@ -14,6 +14,7 @@ from xctvol.model.card import IDENTITY, Affine, GreyScale
 from xctvol.model.file import open_model, save_model
 from xctvol.model.loaded import LoadedModel, normalized
 from xctvol.model.predict import Predictor, ensemble_for
+from xctvol.model.transfers import as_tensor
 from xctvol.volume.window import Window
 
 LABELS = np.array([5, 200, 1], np.uint8)
@@ -66,8 +67,8 @@ def test_a_batch_of_slices_is_its_slices(fcn_resnet50, slices):
     """As on a GPU, where several small slices go through the network together."""
     loaded = LoadedModel(fcn_resnet50, torch.device("cpu"), "fp32")
     with torch.inference_mode():
-        together = loaded.coarse(slices, IDENTITY)
-        alone = torch.cat([loaded.coarse(image[None], IDENTITY) for image in slices])
+        together = loaded.coarse(as_tensor(slices), IDENTITY)
+        alone = torch.cat([loaded.coarse(as_tensor(image[None]), IDENTITY) for image in slices])
     assert torch.allclose(together, alone, atol=1e-5 * float(alone.abs().max()))
 
 
@@ -255,7 +256,7 @@ def test_no_model_and_one_model_twice_are_refused(save):
 @pytest.mark.parametrize("scale", [0.5, 0.85])
 def test_slices_are_resized_as_pillow_does(save, slices, scale):
     grey, size = save().card.grey, [int(scale * n) for n in slices.shape[1:]]
-    ours = normalized(slices, grey, device=torch.device("cpu"), scale=scale)[:, 0].numpy()
+    ours = normalized(as_tensor(slices), grey, scale=scale)[:, 0].numpy()
     for image, seen in zip(slices, ours, strict=True):
         small = Image.fromarray(image.astype(np.float32)).resize(
             size[::-1], Image.Resampling.BICUBIC
@@ -266,11 +267,11 @@ def test_slices_are_resized_as_pillow_does(save, slices, scale):
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", ">u2", "float64"])
 def test_slices_of_any_type_are_seen_as_their_values(save, slices, dtype):
-    grey, cpu = save().card.grey, torch.device("cpu")
+    grey = save().card.grey
     stored = (100 * slices.astype(np.int64)).astype(dtype)
     assert stored.dtype == dtype
-    seen = normalized(stored, grey, Affine(0.01, 0.0), device=cpu)
-    expected = normalized(stored.astype(np.float32), grey, Affine(0.01, 0.0), device=cpu)
+    seen = normalized(as_tensor(stored), grey, Affine(0.01, 0.0))
+    expected = normalized(torch.from_numpy(stored.astype(np.float32)), grey, Affine(0.01, 0.0))
     assert torch.equal(seen, expected)
     assert len(seen.unique()) > 200
 
@@ -278,7 +279,7 @@ def test_slices_of_any_type_are_seen_as_their_values(save, slices, dtype):
 def test_labels_of_a_model_for_smaller_slices_come_back_at_full_size(save, slices):
     model = save("fcn_resnet50", scale=0.5)
     predictor, body = Predictor(model, "cpu"), model.network().body.eval()
-    small = normalized(slices, model.card.grey, device=torch.device("cpu"), scale=0.5)
+    small = normalized(as_tensor(slices), model.card.grey, scale=0.5)
     assert small.shape == (2, 1, 30, 22)
     with torch.no_grad():
         coarse = body.coarse(small.repeat(1, 3, 1, 1))

@@ -1,10 +1,6 @@
 """One model on a device: stored slices in, logits at the network's own resolution out."""
 
-from typing import Any
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,8 +11,6 @@ from xctvol.model.file import Model
 from xctvol.model.networks import scaled_size
 
 __all__ = ["LoadedModel", "normalized"]
-
-_AS_STORED = (np.uint8, np.uint16, np.int16)  # go to the device as they are, and become float there
 
 
 class LoadedModel:
@@ -29,34 +23,25 @@ class LoadedModel:
         by_slice = self.card.norm == "batch"
         self._network = fastest(model.network(), device, precision, batch_statistics=by_slice)
 
-    def coarse(self, slices: NDArray[Any], grey: Affine) -> Tensor:
-        """Logits float32 (n, k, y', x') of slices (n, y, x) whose stored values mean `grey`.
+    def coarse(self, stored: Tensor, grey: Affine) -> Tensor:
+        """Logits float32 (n, k, y', x') of slices (n, y, x) on the device, which mean `grey`.
 
         Wants torch's inference mode. Where the card says `norm = batch`, n is 1.
         """
-        scale = self.card.scale
-        x = normalized(slices, self.card.grey, grey, device=self.device, scale=scale)
+        x = normalized(stored, self.card.grey, grey, scale=self.card.scale)
         with arithmetic(self.precision, self.device):
             return self._network.coarse_logits(x).float()
 
 
 def normalized(
-    slices: NDArray[Any],
-    greys: GreyScale,
-    grey: Affine = IDENTITY,
-    *,
-    device: torch.device,
-    scale: float = 1.0,
+    stored: Tensor, greys: GreyScale, grey: Affine = IDENTITY, *, scale: float = 1.0
 ) -> Tensor:
     """What a network sees: (n, y, x) as stored -> float32 (n, 1, y, x), resized by `scale`.
 
     Resizing is bicubic, and smooths where it shrinks, as Pillow does, with which the models that
-    need it were trained. A GPU may still be copying pinned slices when this returns.
+    need it were trained.
     """
     factor, summand = greys.stored(grey)
-    kind = slices.dtype if slices.dtype in _AS_STORED else np.float32
-    array = np.require(slices, kind, ["C", "W"])  # a copy only where torch needs one
-    stored = torch.from_numpy(array).to(device, non_blocking=True)
     x = stored.to(torch.float32, copy=True)[:, None].mul_(factor).add_(summand)
     if scale != 1:
         size = scaled_size((x.shape[-2], x.shape[-1]), scale)

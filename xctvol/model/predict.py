@@ -26,6 +26,7 @@ from xctvol.model.devices import (
 from xctvol.model.ensemble import require_alike
 from xctvol.model.file import Model, open_model
 from xctvol.model.loaded import LoadedModel
+from xctvol.model.transfers import Transfers
 
 __all__ = ["Details", "ModelFile", "Predictor", "ensemble_for"]
 
@@ -76,6 +77,7 @@ class Predictor:
         self._decode = decode or self.card.decode
         self._rule = rule_of(self._decode, self.card.materials)
         self._models = tuple(LoadedModel(model, self.device, self.precision) for model in together)
+        self._transfers = Transfers(self.device)
         self._pool = None
         if self.device.type == "cpu" and threads > 1:
             self._pool = ThreadPoolExecutor(threads, "slices", torch.set_num_threads, (1,))
@@ -133,10 +135,9 @@ class Predictor:
         self, slices: NDArray[Any], grey: Affine, rule: Rule, out: NDArray[np.uint8]
     ) -> None:
         def store(batch: slice, coarse: list[Tensor]) -> None:
-            labels = decoded(coarse, slices.shape[1:], rule)
-            torch.from_numpy(out[batch]).copy_(labels, non_blocking=True)
+            self._transfers.fetch(decoded(coarse, slices.shape[1:], rule), out[batch])
 
-        with settled(self.device):  # once: a GPU that waits for each batch idles between them
+        with settled(self.device):  # once: a GPU that the host waits for idles after each batch
             self._each(slices, grey, store)
 
     def _each(
@@ -148,7 +149,8 @@ class Predictor:
 
         @torch.inference_mode()  # of a thread
         def predict(batch: slice) -> None:
-            store(batch, [model.coarse(slices[batch], grey) for model in self._models])
+            stored = self._transfers.send(slices[batch])
+            store(batch, [model.coarse(stored, grey) for model in self._models])
 
         run = map if self._pool is None else self._pool.map
         with reproducible(self.device):

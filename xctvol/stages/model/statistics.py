@@ -24,6 +24,7 @@ from xctvol.model.norms import recalibrate as collect
 from xctvol.model.predict import Predictor, ensemble_for
 from xctvol.model.product import ModelProduct
 from xctvol.model.suitability import doubts, stored_grey
+from xctvol.model.transfers import as_tensor
 from xctvol.plan import Plan, Stage, report
 from xctvol.volume import Volume, open_volume
 
@@ -59,8 +60,9 @@ class Recalibrate:
         model, device = open_model(self.model), choose_device(self.device)
         network = model.network()
         network.body.to(device)
+        card = model.card
         batches = (
-            normalized(image, model.card.grey, self.grey, device=device, scale=model.card.scale)
+            normalized(as_tensor(image).to(device), card.grey, self.grey, scale=card.scale)
             for image in self._slices(self.collected, 0)
         )
         try:
@@ -68,7 +70,7 @@ class Recalibrate:
                 collect(network, batches)
         except ValueError as error:  # what torch raises where a layer sees a single value
             raise UsageError(
-                f"{model.card.architecture} cannot collect statistics slice by slice: {error}"
+                f"{card.architecture} cannot collect statistics slice by slice: {error}"
             ) from error
         return dict(network.body.state_dict())
 

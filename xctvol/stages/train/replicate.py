@@ -16,6 +16,7 @@ from xctvol.model.card import Card, Training
 from xctvol.model.devices import choose_device, learning_precision
 from xctvol.model.file import save_model
 from xctvol.model.loaded import normalized
+from xctvol.model.transfers import as_tensor
 from xctvol.pairs import Annotated, Pairs
 from xctvol.plan import report
 from xctvol.stages.train.fit import fit, rng_of, seeded
@@ -108,8 +109,7 @@ class TrainReplicate:
 
 def _sample(annotated: Annotated, card: Card) -> Sample:
     """A slice as the network will see it; of its annotation, what lies at the centers of pixels."""
-    cpu = torch.device("cpu")
-    image = normalized(annotated.image[None], card.grey, device=cpu, scale=card.scale)[0, 0]
+    image = normalized(as_tensor(annotated.image[None]), card.grey, scale=card.scale)[0, 0]
     rows, columns = (
         ((2 * np.arange(seen) + 1) * whole) // (2 * seen)
         for seen, whole in zip(image.shape, annotated.indices.shape, strict=True)
