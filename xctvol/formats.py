@@ -15,7 +15,7 @@ from xctvol.errors import InputError
 
 __all__ = ["FORMATS", "Kind", "refuse_newer", "stamp"]
 
-Kind = Literal["volume", "model", "measurements", "scores", "study", "run", "journal"]
+Kind = Literal["volume", "model", "measurements", "scores", "study", "slices", "run", "journal"]
 """`volume` is any OME-Zarr, labels too; `run` is what SLURM runs; `journal`, what is unfinished."""
 
 FORMATS: Mapping[Kind, int] = {
@@ -24,6 +24,7 @@ FORMATS: Mapping[Kind, int] = {
     "measurements": 1,
     "scores": 1,
     "study": 1,
+    "slices": 1,
     "run": 1,
     "journal": 1,
 }

@@ -22,6 +22,7 @@ from xctvol.model.networks import build
 from xctvol.sources import open_source
 from xctvol.stages.convert import convert, convert_labels
 from xctvol.stages.evaluate.product import ScoresProduct, open_scores
+from xctvol.stages.export.slices import SlicesFolder
 from xctvol.stages.verify import verify
 from xctvol.studies.product import StudyProduct, open_study
 from xctvol.tables import TablesProduct, open_tables
@@ -100,6 +101,13 @@ def study(path, _):
     return folder_of(StudyProduct(path / "s"), open_study)
 
 
+def slices(path, _):
+    def opened(place):
+        return SlicesFolder(place, ()).record()
+
+    return folder_of(SlicesFolder(path / "s", ()), opened)
+
+
 def run(path, _):
     record = {**stamp("run"), "command": "xctvol", "profile": {}, "jobs": []}
     (path / "run.json").write_text(json.dumps(record))
@@ -108,7 +116,7 @@ def run(path, _):
     return lambda: RunFolder.open(path)
 
 
-KINDS = [volume, labels, journal, model, measurements, scores, study, run]
+KINDS = [volume, labels, journal, model, measurements, scores, study, slices, run]
 
 
 @pytest.mark.parametrize("kind", KINDS)

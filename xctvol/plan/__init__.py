@@ -5,6 +5,7 @@ task on every block that the journal does not know yet, and the plan's conclusio
 product finished, last of all. `Serial` is the reference executor: any other gives equal bytes.
 """
 
+from xctvol.plan.file import FileProduct
 from xctvol.plan.folder import FolderProduct, FolderRecord
 from xctvol.plan.plan import Part, Plan, Product, read_recipe
 from xctvol.plan.serial import Serial
@@ -23,6 +24,7 @@ from xctvol.plan.stage import (
 
 __all__ = [
     "Executor",
+    "FileProduct",
     "FolderProduct",
     "FolderRecord",
     "Listener",

@@ -24,6 +24,7 @@ class FolderRecord:
     """VERB.json of a finished folder: what it says, and the digest of every file of the product."""
 
     path: Path
+    kind: Kind
     says: Mapping[str, Any]
 
     @classmethod
@@ -35,7 +36,7 @@ class FolderRecord:
                 f"{path} is not a record of {kind}; {path.stem} again with --overwrite"
             )
         refuse_newer(kind, path, says)
-        return cls(path, says)
+        return cls(path, kind, says)
 
     @property
     def files(self) -> dict[str, str]:

@@ -6,8 +6,8 @@ from xctvol.volume.checksums import Checksums
 from xctvol.volume.codecs import Codec, CodecName, default_codec
 from xctvol.volume.layout import SLAB, Layout, layout_of
 from xctvol.volume.metadata import image_label, label_names, list_label, read_attributes
-from xctvol.volume.parts import bytes_in_transit
-from xctvol.volume.pyramid import Halve, halve_grey, halve_labels
+from xctvol.volume.parts import bytes_in_transit, open_parts
+from xctvol.volume.pyramid import Halve, halve_grey, halve_labels, halved_shape
 from xctvol.volume.shards import shard_checksum
 from xctvol.volume.threads import in_threads
 from xctvol.volume.volume import (
@@ -39,11 +39,13 @@ __all__ = [
     "halve_grey",
     "halve_labels",
     "halved_in_threads",
+    "halved_shape",
     "image_label",
     "in_threads",
     "label_names",
     "layout_of",
     "list_label",
+    "open_parts",
     "open_volume",
     "parse_window",
     "read_attributes",

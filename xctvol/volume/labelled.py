@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from xctvol.grid import Box, Index3
 from xctvol.units import Spacing
 from xctvol.volume.array import Array
+from xctvol.volume.layout import level_factors
 
 __all__ = ["to_xarray"]
 
@@ -58,8 +59,8 @@ def to_xarray(array: Array, full: Index3, spacing: Spacing, name: str) -> xarray
     chunks = tuple(min(n, 4 * c) for n, c in zip(array.shape, array.chunk, strict=True))
     data = dask.array.from_array(_Lazy(array), chunks=chunks, asarray=False, fancy=False)
     coordinates = {}
-    for axis, count, whole, size in zip("zyx", array.shape, full, spacing.zyx, strict=True):
-        factor = 2 ** round(np.log2(whole / count)) if count > 1 or whole > 1 else 1
+    factors = level_factors(full, array.shape)
+    for axis, count, factor, size in zip("zyx", array.shape, factors, spacing.zyx, strict=True):
         centers = (np.arange(count) * factor + (factor - 1) / 2) * size
         coordinates[axis] = (axis, centers, {"units": "micrometer"})
     return xarray.DataArray(data, coords=coordinates, dims=("z", "y", "x"), name=name)

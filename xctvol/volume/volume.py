@@ -20,7 +20,7 @@ from xctvol.volume.array import Array, ShardedArray, open_array
 from xctvol.volume.buffers import reused
 from xctvol.volume.checksums import Checksums
 from xctvol.volume.codecs import Codec
-from xctvol.volume.layout import Layout, layout_of
+from xctvol.volume.layout import Layout, layout_of, level_factors
 from xctvol.volume.pyramid import Halve, halved_shape
 from xctvol.volume.threads import in_threads
 from xctvol.volume.window import Window
@@ -90,6 +90,12 @@ class Volume:
             return self.recipe.digest
         facts = [[list(a.shape), a.dtype.name] for a in self.levels] + [list(self.spacing.zyx)]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def spacing_at(self, level: int) -> Spacing:
+        """Voxel size of a level."""
+        factors = level_factors(self.shape, self.levels[level].shape)
+        z, y, x = (size * n for size, n in zip(self.spacing.zyx, factors, strict=True))
+        return Spacing(z, y, x)
 
     def read(self, box: Box, level: int = 0) -> NDArray[Any]:
         """A new C-contiguous array of the voxels of `box`, in coordinates of that level."""

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from xctvol.errors import InputError, PlanError
-from xctvol.files import remove_tree, sha256, write_atomic
+from xctvol.errors import InputError
+from xctvol.files import sha256, write_atomic
 from xctvol.grid import Block, Grid
 from xctvol.journal import Journal, Recipe
 from xctvol.labels import Labels
 from xctvol.locations import local
-from xctvol.plan import Plan, Stage, read_recipe
+from xctvol.plan import FileProduct, Plan, Stage, read_recipe
 from xctvol.stages.report.facts import (
     made_with,
     read_scores,
@@ -47,7 +47,7 @@ def report(
     not belong together.
     """
     _refuse_strangers(volume, labels, tables)
-    product = _PageFile(local(output, "the report"))
+    product = FileProduct(local(output, "the report"), "report", recipe_in)
     recipe = Recipe(
         "report",
         inputs={
@@ -122,34 +122,6 @@ class _Draw:
         if tables is not None:
             made.append(_recipe_of(tables))
         return made
-
-
-@dataclass(frozen=True)
-class _PageFile:
-    """A page as the product of a plan: whole or absent, its recipe in its head."""
-
-    path: Path
-
-    @property
-    def work(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.work")
-
-    def made_by(self) -> Recipe | None:
-        if not self.path.exists():
-            return None
-        recipe = recipe_in(self.path) if self.path.is_file() else None
-        if recipe is None:
-            raise PlanError(
-                f"{self.path} exists and is no report of xctvol, which will not touch it; "
-                "choose another name"
-            )
-        return read_recipe(self.path, recipe)
-
-    def open(self) -> Path:
-        return self.path
-
-    def remove(self) -> None:
-        remove_tree(self.path)
 
 
 def _nothing() -> None:

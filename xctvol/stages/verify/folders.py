@@ -17,11 +17,12 @@ _MARKS: Mapping[str, Kind] = {
     "measure.json": "measurements",
     "evaluate.json": "scores",
     "study.json": "study",
+    "export.json": "slices",
 }
 
 
 def finished_folder(path: Location) -> FolderRecord | None:
-    """The record of a folder of measurements, of scores or of a study; None for anything else."""
+    """The record of a folder of measurements, scores, a study or slices; None for anything else."""
     for name, kind in _MARKS.items():
         if isinstance(path, Path) and (path / name).is_file():
             return FolderRecord.read(path / name, kind)

@@ -37,8 +37,10 @@ def _for_labels(volume: Volume) -> str:
 
 
 def for_folder(record: FolderRecord) -> str:
-    """What to do about damaged tables."""
+    """What to do about damaged files of a folder."""
     verb, folder = record.path.stem, record.path.parent
+    if verb == "export":
+        return f"run xctvol export as then, to {folder} with --overwrite"
     labels = record.says.get("labels")
     recipe = record.says.get("recipe")
     options = recipe.get("options") if isinstance(recipe, dict) else None

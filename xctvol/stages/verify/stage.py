@@ -80,7 +80,7 @@ class _Subject:
         if isinstance(path, Path) and path.is_file():
             raise InputError(
                 f"{path} is a file; what can be verified are volumes, labels, and the folders that "
-                "measure, evaluate and study write"
+                "measure, evaluate, study and export write"
             )
         record = finished_folder(path)
         if record is None:
@@ -94,7 +94,8 @@ def _plan(verb: str, path: Location, source: Source | None, task: OfSlab) -> Pla
     subject = _Subject.of(path)
     if subject.record is not None and (verb == "repair" or source is not None):
         raise UsageError(
-            f"{path} holds tables, which are made as a whole: {remedies.for_folder(subject.record)}"
+            f"{path} holds {subject.record.kind}, which are made as a whole: "
+            f"{remedies.for_folder(subject.record)}"
         )
     inputs = {
         "volume": subject.digest,

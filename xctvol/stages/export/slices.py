@@ -1,0 +1,132 @@
+"""Exporting to a folder: a TIFF file of each slice, named after it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from xctvol.errors import UsageError
+from xctvol.grid import Block, Box
+from xctvol.journal import Journal, Recipe
+from xctvol.plan import FolderProduct, Plan, Stage
+from xctvol.stages.export.imagej import colormap, require_imagej, write_imagej
+from xctvol.stages.export.picture import Picture
+from xctvol.stages.export.stack import PROCESS_BYTES
+from xctvol.volume import bytes_in_transit, in_threads, release, reused
+
+__all__ = ["SlicesFolder", "export_slices"]
+
+_DIGITS = 4  # of a slice's number, at least
+_HEADER_BYTES = 4096
+
+
+def export_slices(
+    picture: Picture, slices: Sequence[int] | None, output: Path, recipe: Recipe
+) -> Plan[Path]:
+    """Plan to write a file of each slice, or only of some, given by their numbers in the level."""
+    require_imagej(picture.dtype)
+    first, last = picture.box.start[0], picture.box.stop[0]
+    wanted = tuple(range(first, last)) if slices is None else tuple(slices)
+    missing = next((z for z in wanted if not first <= z < last), None)
+    if missing is not None:
+        raise UsageError(f"there is no slice {missing}: there are slices {first} to {last - 1}")
+    names = Names(picture.path.stem, max(_DIGITS, len(str(last - 1))))
+    product = SlicesFolder(output, tuple(names.of(z) for z in wanted))
+    plane = picture.nbytes // picture.box.shape[0]
+    held = min(picture.slab_bytes, picture.chunk_depth * plane)
+    return Plan(
+        recipe=recipe,
+        product=product,
+        stages=(
+            Stage(
+                "export",
+                WriteSlices(picture, frozenset(wanted), output, names),
+                tuple(_touched(picture, wanted)),
+                Journal(product.work / "slabs"),
+            ),
+        ),
+        conclude=lambda: _conclude(product, recipe),
+        peak_memory=PROCESS_BYTES + held + bytes_in_transit(picture.path, held),
+        reads=len(wanted) * plane,
+        writes=len(wanted) * (plane + _HEADER_BYTES),
+    )
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names of the files of slices."""
+
+    stem: str
+    digits: int
+
+    def of(self, z: int) -> str:
+        return f"{self.stem}_{z:0{self.digits}d}.tif"
+
+
+@dataclass(frozen=True)
+class WriteSlices:
+    """Writes those of the slices of a slab that are wanted."""
+
+    picture: Picture
+    wanted: frozenset[int]
+    folder: Path
+    names: Names
+
+    def __call__(self, block: Block) -> None:
+        first, depth = self.picture.box.start[0], self.picture.chunk_depth
+        there = range(first + block.write.start[0], first + block.write.stop[0])
+        wanted = [z for z in there if z in self.wanted]
+        for _, together in groupby(wanted, lambda z: z // depth):  # what is decoded as one
+            self._write([*together])
+
+    def _write(self, slices: Sequence[int]) -> None:
+        """Read from the first to the last of these slices, and write each of them."""
+        first, (_, y, x) = self.picture.box.start[0], self.picture.box.shape
+        z0, z1 = slices[0] - first, slices[-1] + 1 - first
+        slab = reused("exported", (z1 - z0, y, x), self.picture.dtype)
+        self.picture.read(Box((z0, 0, 0), (z1, y, x)), slab)
+        materials = self.picture.materials if self.picture.dtype == "uint8" else None
+        colors = None if materials is None else colormap(materials)
+
+        def write(z: int) -> None:
+            path = self.folder / self.names.of(z)
+            write_imagej(path, slab[z - slices[0]], self.picture.spacing, colors)
+
+        in_threads(write, slices)
+
+
+@dataclass(frozen=True)
+class SlicesFolder(FolderProduct):
+    """A folder of slices as the product of a plan; other files in it are left alone."""
+
+    wanted: tuple[str, ...]
+
+    verb = "export"
+    holds = "slices"
+
+    def files(self) -> Iterator[str]:
+        yield from self.wanted
+        if self.mark.exists():
+            yield from {*self.written()} - {*self.wanted}
+
+    def written(self) -> list[str]:
+        """Names of the files that are there, of which a damaged record names none."""
+        files = self.record().get("files")
+        return [Path(name).name for name in files] if isinstance(files, dict) else []
+
+    def open(self) -> Path:
+        return self.path
+
+
+def _touched(picture: Picture, wanted: Sequence[int]) -> Iterator[Block]:
+    """The blocks of a picture with any of the slices."""
+    first, places = picture.box.start[0], {*wanted}
+    for block in picture.blocks():
+        start, stop = block.write.start[0], block.write.stop[0]
+        if places & {*range(first + start, first + stop)}:
+            yield block
+
+
+def _conclude(product: SlicesFolder, recipe: Recipe) -> None:
+    release()
+    product.finish({}, recipe)

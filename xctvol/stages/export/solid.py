@@ -1,0 +1,133 @@
+"""Exporting surfaces: those of all materials in one file, at a resolution that memory holds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xctvol.errors import InputError, UsageError
+from xctvol.files import write_atomic
+from xctvol.grid import Block, Box, Grid
+from xctvol.journal import Journal, Recipe
+from xctvol.materials import Material, Materials
+from xctvol.plan import FileProduct, Plan, Stage, report
+from xctvol.stages.export.glb import encode_glb, recipe_in_glb
+from xctvol.stages.export.picture import Picture
+from xctvol.stages.export.stack import PROCESS_BYTES
+from xctvol.stages.export.surfaces import Surface, surface_of
+from xctvol.units import Spacing
+from xctvol.volume import Volume, halve_labels, halved_shape
+
+__all__ = ["MOST_VOXELS", "chosen", "export_surfaces", "level_for_surfaces"]
+
+MOST_VOXELS = 300**3
+"""That surfaces are drawn from where no level is named: so many that any program can turn them."""
+
+_VOXEL_BYTES = 14  # its label, whether it is inside, also as a number, and marching cubes
+_CORNERS = 0.4  # a voxel: tissues as fine as the voxels have so many
+_CORNER_BYTES = 260  # with its two faces, while they are smoothed
+_STORED_BYTES = 48  # position, normal, two faces
+
+
+def level_for_surfaces(volume: Volume) -> int:
+    """The finest level that is not too large for surfaces, or else the coarsest that there is."""
+    sizes = [Box.whole(level.shape).size for level in volume.levels]
+    return next((n for n, size in enumerate(sizes) if size <= MOST_VOXELS), len(sizes) - 1)
+
+
+def chosen(materials: Materials, names: Sequence[str]) -> tuple[Material, ...]:
+    """The materials of these names, in their order; all of them where there is no name."""
+    unknown = [name for name in names if name not in materials.names]
+    if unknown:
+        raise UsageError(
+            f"there is no material {unknown[0]!r}; there are {', '.join(materials.names)}"
+        )
+    return tuple(m for m in materials if not names or m.name in names)
+
+
+def export_surfaces(
+    picture: Picture, materials: Sequence[Material], most_voxels: int, output: Path, recipe: Recipe
+) -> Plan[Path]:
+    """Plan to write the surfaces of `materials` to a GLB file.
+
+    They are drawn from at most `most_voxels`, to which labels are halved as often as it takes.
+    """
+    product = FileProduct(output, "surfaces", recipe_in_glb)
+    halvings, shape = 0, tuple(picture.box.shape)
+    while math.prod(shape) > most_voxels:
+        shape, halvings = halved_shape(shape), halvings + 1
+    draw = DrawSurfaces(picture, halvings, tuple(materials), output, recipe)
+    once = Grid((1, 1, 1), (1, 1, 1))
+    corners = int(_CORNERS * math.prod(shape))
+    read = 2 * picture.nbytes if halvings else 0  # the half of it, and more than one at a time
+    return Plan(
+        recipe=recipe,
+        product=product,
+        stages=(Stage("surfaces", draw, once, Journal(product.work), unit="blocks"),),
+        conclude=_nothing,
+        peak_memory=2 * PROCESS_BYTES  # scikit-image
+        + max(read, _VOXEL_BYTES * math.prod(shape) + _CORNER_BYTES * corners),
+        reads=picture.nbytes,
+        writes=_STORED_BYTES * corners,
+        notes=(f"surfaces of {' x '.join(map(str, shape))} voxels",),
+    )
+
+
+@dataclass(frozen=True)
+class DrawSurfaces:
+    """Finds the surfaces, one material after the other, and writes the file."""
+
+    picture: Picture
+    halvings: int
+    materials: tuple[Material, ...]
+    output: Path
+    recipe: Recipe
+
+    def __call__(self, _: Block) -> None:
+        coarse = _Coarse.of(self.picture)
+        for _halving in range(self.halvings):
+            coarse = coarse.halved()
+        found = [(m, s) for m in self.materials if (s := _surface(coarse, m)) is not None]
+        if not found:
+            names = ", ".join(material.name for material in self.materials)
+            raise InputError(f"{self.picture.path} shows no {names}, so there is no surface")
+        write_atomic(self.output, *encode_glb(found, self.recipe.to_json()))
+
+
+@dataclass(frozen=True)
+class _Coarse:
+    """Labels (z, y, x) in memory; `origin` is where the centre of the first voxel is, in um."""
+
+    labels: NDArray[np.integer]
+    spacing: Spacing
+    origin: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, picture: Picture) -> "_Coarse":
+        labels = np.empty(picture.box.shape, picture.dtype)
+        picture.read(Box.whole(picture.box.shape), labels)
+        return cls(labels, picture.spacing, picture.origin)
+
+    def halved(self) -> "_Coarse":
+        """At half the resolution: the centre of two voxels lies between theirs."""
+        factors = [2 if n > 1 else 1 for n in self.labels.shape]
+        z, y, x = (f * size for f, size in zip(factors, self.spacing.zyx, strict=True))
+        origin = tuple(
+            start + (new - old) / 2
+            for start, new, old in zip(self.origin, (z, y, x), self.spacing.zyx, strict=True)
+        )
+        return _Coarse(
+            halve_labels(self.labels), Spacing(z, y, x), (origin[0], origin[1], origin[2])
+        )
+
+
+def _surface(coarse: _Coarse, material: Material) -> Surface | None:
+    report(0, f"surface of {material.name}")
+    return surface_of(coarse.labels == material.label, coarse.spacing, coarse.origin)
+
+
+def _nothing() -> None:
+    """The file is finished once it is in place."""

@@ -1,0 +1,89 @@
+"""The plans of `export`: the format is told by the name of what is written."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from xctvol.errors import UsageError
+from xctvol.grid import Box
+from xctvol.journal import Recipe
+from xctvol.labels import Labels
+from xctvol.locations import local
+from xctvol.plan import Plan
+from xctvol.stages.export.imagej import ImageJStack
+from xctvol.stages.export.nrrd import Nrrd
+from xctvol.stages.export.picture import Picture
+from xctvol.stages.export.slices import export_slices
+from xctvol.stages.export.solid import (
+    MOST_VOXELS,
+    chosen,
+    export_surfaces,
+    level_for_surfaces,
+)
+from xctvol.stages.export.stack import Format, export_stack
+from xctvol.volume import Volume
+
+__all__ = ["export"]
+
+_STACKS: dict[str, Format] = {".tif": ImageJStack(), ".tiff": ImageJStack(), ".nrrd": Nrrd()}
+_SURFACES = ".glb"
+_FOLDER = ""
+
+
+def export(
+    image: Volume | Labels,
+    output: str | Path,
+    *,
+    level: int | None = None,
+    box: Box | None = None,
+    slices: Sequence[int] | None = None,
+    materials: Sequence[str] = (),
+) -> Plan[Path]:
+    """Plan to write a volume, or labels, for other programs.
+
+    `output` is a .tif file (ImageJ's, calibrated; labels in their colours), a .nrrd file, a .glb
+    file with the surfaces of `materials`, which only labels have, or a folder, a name without a
+    dot, for a TIFF file of each slice. `box` and `slices`, which are for folders only, count voxels
+    of the `level`, 0 being the finest. That is the default, but for surfaces of the whole, which
+    are drawn from at most 300^3 voxels. Values stay as they are stored. Raises UsageError for
+    another name, a type of voxels that the format does not have, and what does not go together.
+    """
+    path, suffix = local(output, "an export"), Path(output).suffix.lower()
+    volume = image.volume if isinstance(image, Labels) else image
+    _refuse_idle(path, slices, materials)
+    free = level is None and box is None and suffix == _SURFACES
+    if level is None:
+        level = level_for_surfaces(volume) if free else 0
+    picture = Picture.of(image, level, box)
+    recipe = Recipe(
+        "export",
+        inputs={"image": volume.digest},
+        options={
+            "format": suffix or "folder",
+            "level": level,
+            "box": [list(picture.box.start), list(picture.box.stop)],
+            "slices": None if slices is None else list(slices),
+            "materials": list(materials),
+        },
+    )
+    if suffix == _FOLDER:
+        return export_slices(picture, slices, path, recipe)
+    if suffix == _SURFACES:
+        if picture.materials is None:
+            raise UsageError(f"{volume.path} holds grey values; only labels have surfaces")
+        wanted, most = chosen(picture.materials, materials), MOST_VOXELS
+        return export_surfaces(picture, wanted, most if free else picture.box.size, path, recipe)
+    return export_stack(picture, _STACKS[suffix], path, recipe)
+
+
+def _refuse_idle(path: Path, slices: Sequence[int] | None, materials: Sequence[str]) -> None:
+    """Refuse a name that tells no format, and options that its format would not heed."""
+    suffix = path.suffix.lower()
+    if suffix not in (*_STACKS, _SURFACES, _FOLDER):
+        raise UsageError(
+            f"cannot tell a format from the name {path.name}; it may end in {', '.join(_STACKS)} "
+            f"or {_SURFACES}, or have no dot, for a folder with a TIFF file of each slice"
+        )
+    if slices is not None and suffix != _FOLDER:
+        raise UsageError(f"slices are written to a folder, a name without a dot, not to {path}")
+    if materials and suffix != _SURFACES:
+        raise UsageError(f"materials are chosen for surfaces, in a {_SURFACES} file, not {path}")
