@@ -27,7 +27,7 @@ LEVELS = (  # lowest first: a room imports from the levels before its own, and f
     "annotations",
     "pairs labels model tables",
     "stages stages.convert stages.train stages.segment stages.measure stages.evaluate "
-    "stages.report stages.export stages.verify stages.info stages.doctor stages.model",
+    "stages.report stages.view stages.export stages.verify stages.info stages.doctor stages.model",
     "studies",  # strings train and evaluate together
     "__init__",  # the public names
     "demo",
@@ -54,12 +54,14 @@ HOMES = {  # every library that is not the standard one, and where it may be imp
     "defusedxml": "annotations.cvat_shapes",
     "PIL": "sources.images stages.report",
     "numba": "stages.measure labels.counting",
-    "skimage": "stages.measure stages.report stages.evaluate.features",
+    "skimage": "stages.measure stages.report stages.evaluate.features stages.export.surfaces",
     "sklearn": "stages.evaluate.forest",
     "pandas": "tables",
     "pyarrow": "tables",
     "matplotlib": "stages.report stages.evaluate stages.train studies",
     "jinja2": "stages.report",
+    "neuroglancer": "stages.view.server",
+    "tornado": "stages.view.server",
     "obstore": "s3",
     "typer": "cli",
     "rich": "cli",

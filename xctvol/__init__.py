@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from xctvol.sources import RawLayout, Source, crop, open_source
     from xctvol.stages.convert import convert, convert_labels
     from xctvol.stages.evaluate import evaluate
+    from xctvol.stages.export import export
     from xctvol.stages.measure import measure
     from xctvol.stages.model import import_xctfcn, recalibrate
     from xctvol.stages.report import report
     from xctvol.stages.segment import segment
     from xctvol.stages.train import train
     from xctvol.stages.verify import repair, verify
+    from xctvol.stages.view import view
     from xctvol.studies import Study, open_study, study
     from xctvol.tables import Tables, open_tables
     from xctvol.units import Spacing, parse_spacing
@@ -51,6 +53,7 @@ _HOMES = {
     "convert_labels": "stages.convert",
     "crop": "sources",
     "evaluate": "stages.evaluate",
+    "export": "stages.export",
     "import_xctfcn": "stages.model",
     "measure": "stages.measure",
     "open_labels": "labels",
@@ -68,6 +71,7 @@ _HOMES = {
     "study": "studies",
     "train": "stages.train",
     "verify": "stages.verify",
+    "view": "stages.view",
 }
 
 __all__ = [
@@ -89,6 +93,7 @@ __all__ = [
     "convert_labels",
     "crop",
     "evaluate",
+    "export",
     "import_xctfcn",
     "measure",
     "open_labels",
@@ -106,6 +111,7 @@ __all__ = [
     "study",
     "train",
     "verify",
+    "view",
 ]
 
 

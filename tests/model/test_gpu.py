@@ -72,7 +72,10 @@ def test_lower_precision_labels_nearly_alike(fcn_resnet50, precision):
 def test_slices_and_labels_are_where_they_belong_however_many_are_under_way(save, monkeypatch):
     """Copies run beside the network; a missing wait would mix up slices of this and the last."""
     monkeypatch.setattr(predict, "_BATCH_PIXELS", 512 * 512)
-    predictor, device = Predictor([save(name="a"), save(name="b", seed=1)], GPU, "fp32"), Device(GPU)
+    predictor, device = (
+        Predictor([save(name="a"), save(name="b", seed=1)], GPU, "fp32"),
+        Device(GPU),
+    )
     slab, labels = (device.memory(name, (48, 512, 512), np.uint8) for name in ("slab", "labels"))
     for round_ in range(5):
         slab[...] = scan(slab.shape, round_)

@@ -13,6 +13,7 @@ from xctvol.cli import (
     demo,
     doctor,
     evaluate,
+    export,
     info,
     jobs,
     measure,
@@ -22,6 +23,7 @@ from xctvol.cli import (
     study,
     train,
     verify,
+    view,
 )
 from xctvol.cli.submission import Verb, remember
 from xctvol.errors import XctvolError
@@ -78,7 +80,10 @@ app = typer.Typer(
     "on a few annotated slices, segment the whole scan, measure it in 3D. Every command continues "
     "where it was stopped.",
 )
-for verb in (demo, convert, verify, train, evaluate, study, segment, measure, report, info, doctor):
+for verb in (
+    demo, convert, verify, train, evaluate, study, segment, measure, report, view, export, info,
+    doctor,
+):  # fmt: skip  # in the order of their use
     app.command(cls=Verb)(getattr(verb, verb.__name__.rpartition(".")[2]))
 app.add_typer(model.model, name="model")
 app.add_typer(cluster.app, name="cluster")

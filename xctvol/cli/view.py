@@ -1,0 +1,54 @@
+"""xctvol view."""
+
+import sys
+import threading
+import webbrowser
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xctvol.cli import options
+from xctvol.cli.run import show
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xctvol.labels import Labels
+
+
+def view(
+    scan: Annotated[str, typer.Argument(help="Volume to look at.", metavar="SCAN.zarr")],
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(help="Labels to show over it; by default all that it has."),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to serve on; 0 is any that is free.")
+    ] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
+    ] = True,
+    json: options.Json = False,
+) -> None:
+    """Look at a volume and its labels in the browser, until Ctrl-C."""
+    from xctvol.stages.view import view as stage
+    from xctvol.volume import open_volume
+
+    viewing = stage(open_volume(scan), _labels(scan, labels), port=port)
+    show({"view": viewing.address}, as_json=json)
+    sys.stdout.flush()
+    print("it is served to this machine until Ctrl-C", file=sys.stderr)
+    if browser:
+        webbrowser.open(viewing.address)
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        viewing.close()
+
+
+def _labels(scan: str, names: "Sequence[str] | None") -> "list[Labels]":
+    from xctvol.labels import open_labels
+    from xctvol.locations import located
+    from xctvol.volume import label_names
+
+    return [open_labels(scan, name) for name in names or label_names(located(scan))]
