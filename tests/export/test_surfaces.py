@@ -1,5 +1,8 @@
 """Surfaces in a GLB file, as another library reads it."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import trimesh
@@ -106,6 +109,31 @@ def test_a_finished_file_is_not_made_again_and_not_lost(ball, tmp_path):
     assert path.read_bytes() == before
     assert export(ball, tmp_path / "b.glb").run().read_bytes() == before
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.glb", "b.glb"]
+
+
+MEMORY = """
+import sys
+from xctvol.labels import open_labels
+from xctvol.resources import peak_memory
+from xctvol.stages.export import export
+
+plan = export(open_labels(sys.argv[1]), sys.argv[2])
+plan.run()
+print(plan.peak_memory, peak_memory())
+"""
+
+
+@pytest.mark.slow
+def test_no_more_is_held_than_was_planned(tmp_path, write_volume, materials):
+    """Two materials that fill a volume between them, in grains of two voxels."""
+    coarse = np.random.default_rng(0).choice(np.array([3, 7], np.uint8), (80, 80, 80))
+    voxels = coarse.repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    ome, own = {"image-label": image_label(materials, "../")}, {"materials": materials.to_json()}
+    write_volume(tmp_path / "a.zarr", voxels, halve_labels, ome, own)
+    command = [sys.executable, "-c", MEMORY, str(tmp_path / "a.zarr"), str(tmp_path / "a.glb")]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+    planned, held = map(int, run.stdout.split())
+    assert planned / 3 < held <= planned
 
 
 @pytest.mark.parametrize(

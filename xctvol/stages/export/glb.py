@@ -28,13 +28,13 @@ class _Buffer:
     """Arrays one behind the other, each with what says where it is and what it holds."""
 
     def __init__(self) -> None:
-        self.parts: list[bytes] = []
+        self.parts: list[memoryview] = []
         self.views: list[dict[str, Any]] = []
         self.accessors: list[dict[str, Any]] = []
 
     @property
     def nbytes(self) -> int:
-        return sum(map(len, self.parts))
+        return sum(part.nbytes for part in self.parts)
 
     def add_vectors(self, array: NDArray[np.float32]) -> int:
         """The number of an array (n, 3), by which it is referred to."""
@@ -50,7 +50,7 @@ class _Buffer:
     ) -> int:
         place = {"buffer": 0, "byteOffset": self.nbytes, "byteLength": array.nbytes}
         self.views.append({**place, "target": target})
-        self.parts.append(array.tobytes())
+        self.parts.append(np.ascontiguousarray(array).data)
         number = len(self.accessors)
         holds = {"componentType": component, "type": kind, "count": len(array), **bounds}
         self.accessors.append({"bufferView": number, **holds})
@@ -59,7 +59,7 @@ class _Buffer:
 
 def encode_glb(
     surfaces: Sequence[tuple[Material, Surface]], recipe: Mapping[str, object]
-) -> list[bytes]:
+) -> list[bytes | memoryview]:
     """Parts of a file, in order; one unit of length is a micrometre, which a note in it says."""
     buffer = _Buffer()
     meshes = [
@@ -90,10 +90,10 @@ def _drawn(surface: Surface, material: int, buffer: _Buffer) -> dict[str, Any]:
     }
 
 
-def _container(scene: bytes, buffers: Sequence[bytes]) -> Iterator[bytes]:
+def _container(scene: bytes, buffers: Sequence[memoryview]) -> Iterator[bytes | memoryview]:
     """The two chunks, each of whole words of four bytes."""
     scene += b" " * (-len(scene) % 4)
-    binary = sum(map(len, buffers))  # of words already
+    binary = sum(part.nbytes for part in buffers)  # of words already
     total = 12 + 8 + len(scene) + 8 + binary
     yield struct.pack("<4sII", _MAGIC, _VERSION, total)
     yield struct.pack("<I4s", len(scene), _JSON) + scene

@@ -23,12 +23,13 @@ from xctvol.volume import Volume, halve_labels, halved_shape
 
 __all__ = ["MOST_VOXELS", "chosen", "export_surfaces", "level_for_surfaces"]
 
-MOST_VOXELS = 300**3
+MOST_VOXELS = 200**3
 """That surfaces are drawn from where no level is named: so many that any program can turn them."""
 
 _VOXEL_BYTES = 14  # its label, whether it is inside, also as a number, and marching cubes
-_CORNERS = 0.4  # a voxel: tissues as fine as the voxels have so many
-_CORNER_BYTES = 260  # with its two faces, while they are smoothed
+_CORNERS = 0.6  # a voxel, of a material: tissues as fine as the voxels have so many
+_CORNER_BYTES = 260  # with its two faces, while they are found and smoothed
+_ALL_CORNERS = 1.2  # a voxel, of all materials
 _STORED_BYTES = 48  # position, normal, two faces
 
 
@@ -61,7 +62,8 @@ def export_surfaces(
         shape, halvings = halved_shape(shape), halvings + 1
     draw = DrawSurfaces(picture, halvings, tuple(materials), output, recipe)
     once = Grid((1, 1, 1), (1, 1, 1))
-    corners = int(_CORNERS * math.prod(shape))
+    count = math.prod(shape)
+    stored, found = _STORED_BYTES * _ALL_CORNERS, _CORNER_BYTES * _CORNERS
     read = 2 * picture.nbytes if halvings else 0  # the half of it, and more than one at a time
     return Plan(
         recipe=recipe,
@@ -69,9 +71,9 @@ def export_surfaces(
         stages=(Stage("surfaces", draw, once, Journal(product.work), unit="blocks"),),
         conclude=_nothing,
         peak_memory=2 * PROCESS_BYTES  # scikit-image
-        + max(read, _VOXEL_BYTES * math.prod(shape) + _CORNER_BYTES * corners),
+        + max(read, int(count * (_VOXEL_BYTES + stored + found))),
         reads=picture.nbytes,
-        writes=_STORED_BYTES * corners,
+        writes=int(stored * count),
         notes=(f"surfaces of {' x '.join(map(str, shape))} voxels",),
     )
 

@@ -44,7 +44,7 @@ def export(
     file with the surfaces of `materials`, which only labels have, or a folder, a name without a
     dot, for a TIFF file of each slice. `box` and `slices`, which are for folders only, count voxels
     of the `level`, 0 being the finest. That is the default, but for surfaces of the whole, which
-    are drawn from at most 300^3 voxels. Values stay as they are stored. Raises UsageError for
+    are drawn from at most 200^3 voxels. Values stay as they are stored. Raises UsageError for
     another name, a type of voxels that the format does not have, and what does not go together.
     """
     path, suffix = local(output, "an export"), Path(output).suffix.lower()

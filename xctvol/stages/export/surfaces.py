@@ -37,44 +37,44 @@ def surface_of(
     if not inside.any():
         return None
     padded = np.pad(inside, 1).astype(np.float32)  # closed where it is cut
-    corners, faces, _, _ = marching_cubes(padded, 0.5, allow_degenerate=False)
-    smooth = _smoothed(corners - 1, faces)
-    placed = (smooth * spacing.zyx + origin)[:, ::-1]
-    if _volume(placed, faces) < 0:
-        faces = faces[:, ::-1]
-    normals = _normals(placed, faces)
-    return Surface(placed.astype(np.float32), faces.astype(np.uint32), normals.astype(np.float32))
+    corners, faces, *_ = marching_cubes(padded, 0.5, allow_degenerate=False)
+    del padded, _
+    _smooth(corners, faces)
+    placed = (((corners - 1) * spacing.zyx + origin)[:, ::-1]).astype(np.float32)
+    areas = _areas(placed, faces)
+    if np.einsum("ij,ij->", placed[faces[:, 0]], areas, dtype=np.float64) < 0:  # inside out
+        faces, areas = faces[:, ::-1], -areas
+    return Surface(placed, faces.astype(np.uint32), _normals(areas, faces, len(placed)))
 
 
-def _smoothed(corners: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Corners in voxels, each moved between its neighbours, there and a little more back."""
-    pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    one, other = pairs.T  # of a closed surface every edge comes in both directions
-    count = np.bincount(one, minlength=len(corners))[:, None]
-    found = corners.astype(np.float64)
+def _smooth(corners: NDArray[np.float32], faces: NDArray[np.int32]) -> None:
+    """Move each corner between its neighbours, there and a little more back, in place."""
+    one, other = faces.ravel(), faces[:, [1, 2, 0]].ravel()  # every edge, in both directions
+    count = np.bincount(one, minlength=len(corners))
     for _ in range(_ROUNDS):
         for step in (_SHRINK, _GROW):
-            sums = [np.bincount(one, found[other, axis], len(found)) for axis in range(3)]
-            found += step * (np.stack(sums, 1) / count - found)
-    return found
+            for axis in corners.T:
+                axis += step * (np.bincount(one, axis[other], len(axis)) / count - axis)
 
 
-def _volume(corners: NDArray[np.float64], faces: NDArray[np.int64]) -> float:
-    """By the divergence theorem: that of the tetrahedra to the origin, negative inside out."""
-    a, b, c = (corners[faces[:, corner]] for corner in range(3))
-    return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
+def _areas(corners: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Of each face, the vector across it that is twice as long as it is large.
 
-
-def _normals(corners: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Of each corner, the mean over its faces by their areas."""
-    a, b, c = (corners[faces[:, corner]] for corner in range(3))
-    across = np.cross(b - a, c - a)
-    sums = np.stack(
-        [
-            np.bincount(faces.ravel(), np.repeat(across[:, axis], 3), len(corners))
-            for axis in range(3)
-        ],
-        1,
+    Dotted with any of its corners, and summed, it is six times the volume inside.
+    """
+    first = corners[faces[:, 0]]
+    areas: NDArray[np.float32] = np.cross(
+        corners[faces[:, 1]] - first, corners[faces[:, 2]] - first
     )
-    length = np.linalg.norm(sums, axis=1, keepdims=True)
-    return np.divide(sums, length, out=np.full_like(sums, 3**-0.5), where=length > 0)
+    return areas
+
+
+def _normals(
+    areas: NDArray[np.float32], faces: NDArray[np.int32], corners: int
+) -> NDArray[np.float32]:
+    """Of each corner, the mean over its faces by their areas."""
+    found = np.empty((corners, 3), np.float32)
+    for axis in range(3):
+        found[:, axis] = np.bincount(faces.ravel(), np.repeat(areas[:, axis], 3), corners)
+    length = np.linalg.norm(found, axis=1, keepdims=True)
+    return np.divide(found, length, out=np.full_like(found, 3**-0.5), where=length > 0)
