@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import urllib.error
+import urllib.request
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ from xctvol.stages.measure import measure
 from xctvol.stages.report import report
 from xctvol.stages.segment import segment
 from xctvol.stages.verify import repair, verify
+from xctvol.stages.view import view
 from xctvol.units import Spacing
 from xctvol.volume import Percentiles, Window, open_volume
 from xctvol.volume.array import ZarrArray, open_array
@@ -204,7 +207,29 @@ def test_the_command_line_takes_buckets(leaf, one_bucket, tmp_path, monkeypatch)
     nbytes = sum(map(len, objects(folder).values()))
     assert f"{nbytes / 1000:.3g}"[:2] in xctvol("info", volume)
     assert (tmp_path / "leaf-measures/regions.parquet").is_file()
+    xctvol("export", volume, "tissue.tif", "--labels", "tissue", "--quiet")
+    labels = open_labels(volume).volume
+    found = labels.read(Box.whole(labels.shape))
+    np.testing.assert_array_equal(tifffile.imread("tissue.tif"), found)
     assert open_labels(volume).scan == open_volume(volume)
+
+
+def test_the_viewer_gets_shards_from_the_bucket(leaf, one_bucket):
+    url, folder = one_bucket
+    scan = open_source(leaf / "leaf.tif", spacing=Spacing(1.0, 1.0, 1.0))
+    viewing = view(convert(scan, f"{url}/leaf.zarr", window=WINDOW).run())
+    try:
+        stored = (folder / "leaf.zarr/0/c/0/0/0").read_bytes()
+        asked = urllib.request.Request(f"{viewing.server.data}0/c/0/0/0")
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            assert answer.read() == stored
+        asked.add_header("Range", "bytes=-40")
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            assert answer.read() == stored[-40:]
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{viewing.server.data}0/c/0/9/9", timeout=30)
+    finally:
+        viewing.close()
 
 
 def test_credentials_are_nowhere(leaf, one_bucket):

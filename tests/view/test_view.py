@@ -123,3 +123,10 @@ def test_the_command_serves_until_it_is_interrupted(path):
         run.send_signal(signal.SIGINT)
         assert run.wait(30) == 0
         assert "Traceback" not in run.stderr.read()
+
+
+def test_an_installation_without_the_viewer_says_what_to_install(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "neuroglancer", None)
+    run = CliRunner().invoke(app, ["view", str(path), "--no-browser"])
+    assert run.exit_code == 3
+    assert "not installed: pip install 'xctvol[view]'" in run.stderr
