@@ -131,6 +131,23 @@ def test_what_was_interrupted_is_not_there_and_goes_on(scan, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.nrrd"])
+def test_a_run_that_begins_late_loses_nothing_that_another_has_copied(scan, tmp_path, name):
+    """It looked before the other had begun, and was held up."""
+    whole = export(scan.volume, tmp_path / f"whole-{name}").run().read_bytes()
+    plan, seen = export(scan.volume, tmp_path / name), []
+    begin = plan.stages[0]
+
+    def late(event):
+        if event.stage.name == "copy" and not seen:
+            seen.append(event.block)
+            begin.task(begin.blocks[0])
+
+    plan.run(listen=late)
+    assert seen == [0]
+    assert (tmp_path / name).read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.nrrd"])
 def test_a_finished_file_is_not_written_again_and_not_lost(scan, tmp_path, name):
     path = export(scan.volume, tmp_path / name).run()
     before = path.stat().st_mtime_ns

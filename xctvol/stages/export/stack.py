@@ -1,6 +1,7 @@
 """Exporting to one file: a header, and behind it all voxels, each slab at its place."""
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ def export_stack(picture: Picture, format_: Format, output: Path, recipe: Recipe
 
 @dataclass(frozen=True)
 class Begin:
-    """Writes everything but the voxels."""
+    """Writes everything but the voxels. Where another run has begun, nothing it wrote is lost."""
 
     picture: Picture
     format: Format
@@ -70,11 +71,27 @@ class Begin:
     recipe: Recipe
 
     def __call__(self, _: Block) -> None:
-        try:
-            self.format.begin(self.draft, self.picture, self.recipe.to_json())
-        except OSError as error:
-            refuse_full(error, self.draft)
-            raise
+        with tempfile.TemporaryDirectory(dir=self.draft.parent) as folder:
+            model = Path(folder) / self.draft.name
+            try:
+                self.format.begin(model, self.picture, self.recipe.to_json())
+                self._take_over(model)
+            except OSError as error:
+                refuse_full(error, self.draft)
+                raise
+
+    def _take_over(self, model: Path) -> None:
+        """Give the draft what lies before and behind the voxels of `model`, and its size."""
+        start = self.format.offset(model)
+        end = start + self.picture.nbytes
+        with (
+            open(model, "rb") as source,
+            open(os.open(self.draft, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as draft,
+        ):
+            draft.write(source.read(start))
+            draft.seek(source.seek(end))
+            draft.write(source.read())
+            draft.truncate(max(end, draft.tell()))
 
 
 @dataclass(frozen=True)
