@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import SimpleITK
 import tifffile
 from PIL import Image as Picture
 from typer.testing import CliRunner
@@ -12,6 +13,7 @@ from xctvol.errors import PlanError, UsageError
 from xctvol.sources import open_source
 from xctvol.stages.export import export
 from xctvol.stages.verify import verify
+from xctvol.volume import halve_labels
 
 
 def typed(*arguments):
@@ -52,6 +54,15 @@ def test_a_label_volume_needs_no_name(scan, tmp_path):
     assert run.exit_code == 0, run.stderr
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         assert file.pages.first.photometric.name == "PALETTE"
+
+
+def test_numbers_of_regions_have_no_materials_but_are_exported(tmp_path, write_volume):
+    numbers = np.random.default_rng(0).integers(0, 1 << 20, (3, 4, 5), np.uint32)
+    write_volume(tmp_path / "regions.zarr", numbers, halve_labels, {"image-label": {}}, {})
+    run = typed("export", tmp_path / "regions.zarr", tmp_path / "a.nrrd")
+    assert run.exit_code == 0, run.stderr
+    found = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "a.nrrd")))
+    np.testing.assert_array_equal(found, numbers)
 
 
 def test_other_slices_later_ask_first_and_leave_other_files_alone(scan, tmp_path):

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from xctvol.cli import app
 from xctvol.errors import InputError
 from xctvol.labels import open_labels
+from xctvol.materials import Materials
 from xctvol.stages.view import view
 from xctvol.stages.view.scene import material_names, scene
 from xctvol.volume import open_volume
@@ -47,6 +49,22 @@ def test_the_scene_is_in_micrometres_and_in_the_colours_of_materials(path):
     assert material_names(open_labels(path))["inline"]["properties"][0]["values"] == [
         "tissue", "vein",
     ]  # fmt: skip  # as the materials are listed
+
+
+def test_a_volume_of_labels_is_shown_in_colours(path):
+    labels = open_labels(path / "labels" / "tissue")
+    (layer,) = scene(labels.volume, [labels], "http://d/", "http://n/")["layers"]
+    assert layer["source"][0] == "http://d/|zarr3:"
+    assert layer["segmentColors"] == {"3": "#00ff00", "7": "#0000ff"}
+    unnamed = replace(labels, materials=Materials(()))
+    (layer,) = scene(labels.volume, [unnamed], "http://d/", "http://n/")["layers"]
+    assert layer["source"] == ["http://d/|zarr3:"]
+    assert "segments" not in layer
+    viewing = view(labels.volume, [labels])
+    try:
+        assert get(f"{viewing.server.data}zarr.json")[0] == 200
+    finally:
+        viewing.close()
 
 
 def test_the_server_gives_files_and_parts_of_them(viewing, path):

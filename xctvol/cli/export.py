@@ -72,13 +72,13 @@ def export(  # noqa: PLR0913 - one parameter an option
 
 
 def _image(scan: str, labels: str | None) -> "Volume | Labels":
-    """Labels where they are named, or where the volume is one of labels."""
+    """Labels where they are named, or where the volume is one of labels with materials."""
     from xctvol.labels import open_labels
     from xctvol.locations import located
     from xctvol.volume import open_volume, read_attributes
 
     ome, _ = read_attributes(located(scan))
-    return open_labels(scan, labels) if labels or "image-label" in ome else open_volume(scan)
+    return open_labels(scan, labels) if labels or ome.get("image-label") else open_volume(scan)
 
 
 def _numbers(text: str) -> list[int]:

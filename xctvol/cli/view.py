@@ -1,5 +1,6 @@
 """xctvol view."""
 
+import os
 import sys
 import threading
 import webbrowser
@@ -26,7 +27,10 @@ def view(
         int, typer.Option(min=0, max=65535, help="Port to serve on; 0 is any that is free.")
     ] = 0,
     browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
+        bool,
+        typer.Option(
+            "--browser/--no-browser", help="Open the page in a browser, where there is a screen."
+        ),
     ] = True,
     json: options.Json = False,
 ) -> None:
@@ -38,7 +42,7 @@ def view(
     show({"view": viewing.address}, as_json=json)
     sys.stdout.flush()
     print("it is served to this machine until Ctrl-C", file=sys.stderr)
-    if browser:
+    if browser and _has_screen():
         webbrowser.open(viewing.address)
     try:
         threading.Event().wait()
@@ -46,9 +50,24 @@ def view(
         viewing.close()
 
 
-def _labels(scan: str, names: "Sequence[str] | None") -> "list[Labels]":
-    from xctvol.labels import open_labels
-    from xctvol.locations import located
-    from xctvol.volume import label_names
+def _has_screen() -> bool:
+    """Whether a browser has somewhere to open a window; else one for terminals would take this."""
+    screens = ("DISPLAY", "WAYLAND_DISPLAY")
+    return not sys.platform.startswith("linux") or any(os.environ.get(name) for name in screens)
 
-    return [open_labels(scan, name) for name in names or label_names(located(scan))]
+
+def _labels(scan: str, names: "Sequence[str] | None") -> "list[Labels]":
+    """Those that are named, or all; or the volume itself, where it is one of labels.
+
+    Volumes of regions' numbers are labels without materials.
+    """
+    from xctvol.labels import Labels, open_labels
+    from xctvol.locations import located
+    from xctvol.materials import Materials
+    from xctvol.volume import label_names, open_volume, read_attributes
+
+    found = names or label_names(located(scan))
+    own = read_attributes(located(scan))[0].get("image-label")
+    if found or own is None:
+        return [open_labels(scan, name) for name in found]
+    return [open_labels(scan) if own else Labels(open_volume(scan), Materials(()), None)]

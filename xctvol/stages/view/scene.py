@@ -24,9 +24,10 @@ def scene(volume: Volume, labels: Sequence[Labels], data: str, names: str) -> di
     """Three planes through the middle of a volume, labels over it in the colours of materials.
 
     `data` is the address of the volume's files, `names` that of the names of materials, below
-    which each labels have a folder.
+    which each labels have a folder. A volume that is labels itself has no grey values to show.
     """
     z, y, x = volume.shape
+    grey = all(found.scan is not None for found in labels)
     return {
         "dimensions": {
             axis: _dimension(size) for axis, size in zip("xyz", _xyz(volume), strict=True)
@@ -35,8 +36,8 @@ def scene(volume: Volume, labels: Sequence[Labels], data: str, names: str) -> di
         "crossSectionScale": max(x, y, z) / _PIXELS,
         "projectionScale": 1.5 * max(x, y, z),
         "layers": [
-            _image(volume, data),
-            *(_segmentation(found, f"{data}labels/{found.name}/", names) for found in labels),
+            *([_image(volume, data)] if grey else []),
+            *(_segmentation(found, data, names) for found in labels),
         ],
         "layout": "4panel-alt",
         "showDefaultAnnotations": False,
@@ -95,14 +96,21 @@ def _greys(volume: Volume) -> tuple[float, float]:
 
 
 def _segmentation(labels: Labels, data: str, names: str) -> dict[str, Any]:
-    return {
+    """Of labels without materials all are shown, in colours that the viewer makes up."""
+    place = data if labels.scan is None else f"{data}labels/{labels.name}/"
+    layer: dict[str, Any] = {
         "type": "segmentation",
         "name": labels.name,
-        "source": [f"{data}|zarr3:", f"{names}{labels.name}/|neuroglancer-precomputed:"],
-        "segments": [str(material.label) for material in labels.materials],
-        "segmentColors": {str(material.label): material.color for material in labels.materials},
+        "source": [f"{place}|zarr3:"],
         "selectedAlpha": _OPACITY,
         "notSelectedAlpha": 0,
         "hideSegmentZero": True,
         "tab": "segments",
+    }
+    if not len(labels.materials):
+        return layer
+    return layer | {
+        "source": [*layer["source"], f"{names}{labels.name}/|neuroglancer-precomputed:"],
+        "segments": [str(material.label) for material in labels.materials],
+        "segmentColors": {str(material.label): material.color for material in labels.materials},
     }

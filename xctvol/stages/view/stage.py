@@ -29,11 +29,13 @@ class Viewing:
 def view(volume: Volume, labels: Sequence[Labels] = (), *, port: int = 0) -> Viewing:
     """Serve a volume, with labels over it, to the browsers of this machine.
 
+    A volume that is labels itself is shown as such where it is given as these, too.
     Only what is looked at is read, at the resolution of the screen. Raises InputError for labels
     of another volume, UsageError for a port that is taken.
     """
     for found in labels:
-        if found.scan is None or found.scan.path != volume.path:
+        scan = found.volume if found.scan is None else found.scan
+        if scan.path != volume.path:
             raise InputError(f"{found.volume.path} are not labels of {volume.path}")
     server = Server(volume.path, {found.name: material_names(found) for found in labels}, port)
     server.show(scene(volume, labels, server.data, server.facts))
