@@ -39,9 +39,9 @@ class Case:
     """One way to label slices of one size.
 
     `eager` is torchvision's network as its users call it; `segment` is what xctvol does. The others
-    change one thing each: `contiguous` has no channels_last; `weights` are stored in the precision,
-    where autocast converts them for each batch; then `tuned` lets cuDNN try its kernels, `graph`
-    replays them as a CUDA graph, and `compiled` is by torch.compile.
+    change one thing each: `contiguous` has no channels_last; `weights` has all of them in the
+    precision, not those of convolutions only, so that it needs no autocast; then `tuned` lets cuDNN
+    try its kernels, `graph` replays them as a CUDA graph, and `compiled` is by torch.compile.
     """
 
     way: str
@@ -50,7 +50,7 @@ class Case:
 
     @property
     def stored(self) -> bool:
-        """Whether the weights are in the precision."""
+        """Whether all weights are in the precision."""
         return self.precision in DTYPES and self.way in ("weights", "tuned", "graph")
 
     @property

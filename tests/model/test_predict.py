@@ -13,6 +13,7 @@ from xctvol.materials import Materials
 from xctvol.model.card import IDENTITY, Affine, GreyScale
 from xctvol.model.file import open_model, save_model
 from xctvol.model.loaded import LoadedModel, normalized
+from xctvol.model.networks import fold_batch_norm, take_one_channel
 from xctvol.model.predict import Predictor, ensemble_for
 from xctvol.model.transfers import as_tensor
 from xctvol.volume.window import Window
@@ -70,6 +71,19 @@ def test_a_batch_of_slices_is_its_slices(fcn_resnet50, slices):
         together = loaded.coarse(as_tensor(slices), IDENTITY)
         alone = torch.cat([loaded.coarse(as_tensor(image[None]), IDENTITY) for image in slices])
     assert torch.allclose(together, alone, atol=1e-5 * float(alone.abs().max()))
+
+
+def test_weights_that_are_rounded_once_give_what_autocast_gives(fcn_resnet50, slices):
+    network = take_one_channel(fcn_resnet50.network())
+    network.body.eval()
+    fold_batch_norm(network.body)
+    network.body.to(memory_format=torch.channels_last)
+    x = normalized(as_tensor(slices[:1]), fcn_resnet50.card.grey)
+    loaded = LoadedModel(fcn_resnet50, torch.device("cpu"), "bf16")
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected = network.coarse_logits(x).float()
+    with torch.inference_mode():
+        assert torch.equal(loaded.coarse(as_tensor(slices[:1]), IDENTITY), expected)
 
 
 def test_one_slice_at_a_time_gives_the_same(save, slices):

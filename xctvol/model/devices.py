@@ -10,6 +10,7 @@ from xctvol.errors import UsageError
 from xctvol.units import format_bytes
 
 __all__ = [
+    "HALVES",
     "Precision",
     "arithmetic",
     "choose_device",
@@ -25,7 +26,8 @@ __all__ = [
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 """fp32 is exact; tf32 are GPU convolutions and products with 10 bits of mantissa."""
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""The types of those precisions that take half the bytes."""
 
 
 def device_called(name: str) -> torch.device:
@@ -122,8 +124,8 @@ def _cpu_multiplies_bf16() -> bool:
 
 def arithmetic(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
     """While active, networks on `device` compute in `precision`; fp32 means no TF32 either."""
-    if precision in _DTYPES:
-        return torch.autocast(device.type, _DTYPES[precision])
+    if precision in HALVES:
+        return torch.autocast(device.type, HALVES[precision])
     if device.type == "cuda":
         return _float32(allow_tf32=precision == "tf32")
     return nullcontext()
