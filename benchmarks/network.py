@@ -175,7 +175,7 @@ def labeler(case, architecture, device) -> Callable[[torch.Tensor], torch.Tensor
     if case.way == "contiguous":
         network.body.to(memory_format=torch.contiguous_format)
     dtype = DTYPES[case.precision] if case.stored else torch.float32
-    network.body.to(device, dtype)
+    network.body.to(device, dtype if case.stored else None)
 
     def eager(slices):
         x = slices.to(torch.float32).div_(255).sub_(0.4).div_(0.2)
