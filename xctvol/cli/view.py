@@ -39,14 +39,16 @@ def view(
     from xctvol.volume import open_volume
 
     viewing = stage(open_volume(scan), _labels(scan, labels), port=port)
-    show({"view": viewing.address}, as_json=json)
-    sys.stdout.flush()
-    print("it is served to this machine until Ctrl-C", file=sys.stderr)
-    if browser and _has_screen():
-        webbrowser.open(viewing.address)
     try:
+        show({"view": viewing.address}, as_json=json)
+        sys.stdout.flush()
+        print("it is served to this machine until Ctrl-C", file=sys.stderr)
+        if browser and _has_screen():
+            webbrowser.open(viewing.address)
         threading.Event().wait()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # how it is meant to end
+        pass
+    finally:
         viewing.close()
 
 
