@@ -142,7 +142,9 @@ def test_no_more_is_held_than_was_planned(tmp_path, write_volume, materials):
 def test_files_of_others_are_left_alone(ball, tmp_path, content):
     path = tmp_path / "a.glb"
     path.write_bytes(content)
-    with pytest.raises(PlanError, match="is no surfaces of xctvol, which will not touch it"):
+    with pytest.raises(
+        PlanError, match="is no file of surfaces of xctvol, which will not touch it"
+    ):
         export(ball, path).overwrite().run()
     assert path.read_bytes() == content
 

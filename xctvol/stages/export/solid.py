@@ -56,7 +56,7 @@ def export_surfaces(
 
     They are drawn from at most `most_voxels`, to which labels are halved as often as it takes.
     """
-    product = FileProduct(output, "surfaces", recipe_in_glb)
+    product = FileProduct(output, "file of surfaces", recipe_in_glb)
     halvings, shape = 0, tuple(picture.box.shape)
     while math.prod(shape) > most_voxels:
         shape, halvings = halved_shape(shape), halvings + 1

@@ -42,17 +42,17 @@ def export(
 
     `output` is a .tif file (ImageJ's, calibrated; labels in their colours), a .nrrd file, a .glb
     file with the surfaces of `materials`, which only labels have, or a folder, a name without a
-    dot, for a TIFF file of each slice. `box` and `slices`, which are for folders only, count voxels
-    of the `level`, 0 being the finest. That is the default, but for surfaces of the whole, which
-    are drawn from at most 200^3 voxels. Values stay as they are stored. Raises UsageError for
-    another name, a type of voxels that the format does not have, and what does not go together.
+    dot, for a TIFF file of each slice or only of `slices`. These and `box` count voxels of the
+    `level`, 0 being the finest and the default; surfaces are drawn from at most 200^3 voxels where
+    none is named. Values stay as they are stored. Raises UsageError for another name, a type of
+    voxels that the format does not have, and what does not go together.
     """
     path, suffix = local(output, "an export"), Path(output).suffix.lower()
     volume = image.volume if isinstance(image, Labels) else image
     _refuse_idle(path, slices, materials)
-    free = level is None and box is None and suffix == _SURFACES
+    most = MOST_VOXELS if level is None else None
     if level is None:
-        level = level_for_surfaces(volume) if free else 0
+        level = level_for_surfaces(volume) if suffix == _SURFACES and box is None else 0
     picture = Picture.of(image, level, box)
     recipe = Recipe(
         "export",
@@ -70,8 +70,8 @@ def export(
     if suffix == _SURFACES:
         if picture.materials is None:
             raise UsageError(f"{volume.path} holds grey values; only labels have surfaces")
-        wanted, most = chosen(picture.materials, materials), MOST_VOXELS
-        return export_surfaces(picture, wanted, most if free else picture.box.size, path, recipe)
+        wanted = chosen(picture.materials, materials)
+        return export_surfaces(picture, wanted, most or picture.box.size, path, recipe)
     return export_stack(picture, _STACKS[suffix], path, recipe)
 
 
