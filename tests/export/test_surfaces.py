@@ -82,6 +82,10 @@ def test_large_labels_are_drawn_coarser_and_in_the_same_place(ball, tmp_path, mo
     fine = meshes(export(ball, tmp_path / "fine.glb", level=0).run())[ball.materials.names[1]]
     assert len(mesh.faces) < len(fine.faces) / 3
     np.testing.assert_allclose(mesh.center_mass, fine.center_mass, atol=0.6)
+    with pytest.raises(PlanError, match="started with other most_voxels"):
+        export(ball, tmp_path / "a.glb", level=0).run()
+    part = export(ball, tmp_path / "part.glb", box=Box((0, 0, 0), (40, 60, 74)))
+    assert "surfaces of 20 x 30 x 37 voxels" in str(part)
 
 
 def test_a_pyramid_has_the_level_to_draw_from(scan, monkeypatch):

@@ -63,6 +63,7 @@ def export(
             "box": [list(picture.box.start), list(picture.box.stop)],
             "slices": None if slices is None else list(slices),
             "materials": list(materials),
+            "most_voxels": most if suffix == _SURFACES else None,
         },
     )
     if suffix == _FOLDER:
