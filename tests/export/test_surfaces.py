@@ -130,7 +130,7 @@ print(plan.peak_memory, peak_memory())
 @pytest.mark.slow
 def test_no_more_is_held_than_was_planned(tmp_path, write_volume, materials):
     """Two materials that fill a volume between them, in grains of two voxels."""
-    coarse = np.random.default_rng(0).choice(np.array([3, 7], np.uint8), (80, 80, 80))
+    coarse = np.random.default_rng(0).choice(np.array([3, 7], np.uint8), (60, 60, 60))
     voxels = coarse.repeat(2, 0).repeat(2, 1).repeat(2, 2)
     ome, own = {"image-label": image_label(materials, "../")}, {"materials": materials.to_json()}
     write_volume(tmp_path / "a.zarr", voxels, halve_labels, ome, own)
