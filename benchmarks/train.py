@@ -31,7 +31,7 @@ from xctvol.model.networks import build
 from xctvol.pairs import open_pairs
 from xctvol.sources.phantom import PHANTOM_MATERIALS, Phantom
 from xctvol.stages.train.learner import Learner
-from xctvol.stages.train.losses import LOSSES
+from xctvol.stages.train.losses import binary_cross_entropy
 from xctvol.stages.train.samples import Sample, epoch_batches
 from xctvol.stages.train.settings import Settings
 from xctvol.studies import study
@@ -100,7 +100,12 @@ class OurLoop:
     def __init__(self, pairs, architecture, scale, device):
         self.settings, self.device = Settings(architecture, device=str(device)), device
         self.samples = [_sample(pair, scale) for pair in pairs]
-        self.learner = Learner(build(architecture, len(accuracy.SANDSTONE)), self.settings, device)
+        self.learner = Learner(
+            build(architecture, len(accuracy.SANDSTONE)),
+            self.settings,
+            device,
+            [1] * len(accuracy.SANDSTONE),
+        )
         self.batches = self._endless()
 
     def _endless(self):
@@ -188,7 +193,7 @@ def memory():
 
 def _row(architecture, shape, checkpointing, measured):
     planned = training_bytes(
-        architecture, 4, tuple(shape), LOSSES["bce"], checkpointing=checkpointing
+        architecture, 4, tuple(shape), binary_cross_entropy, checkpointing=checkpointing
     )
     layers = "computed twice" if checkpointing else "kept"
     size = " x ".join(map(str, shape))
@@ -201,13 +206,17 @@ def step(architecture, shape, checkpointing):
     torch.manual_seed(0)
     settings = Settings("unet", checkpointing=checkpointing)
     warm = Sample(torch.randn(1, 32, 32), torch.zeros(1, 32, 32, dtype=torch.uint8))
-    Learner(build("unet", 4), settings, torch.device("cpu")).learn([warm], 1e-3)  # libraries
+    Learner(build("unet", 4), settings, torch.device("cpu"), [1] * 4).learn(
+        [warm], 1e-3
+    )  # libraries
     image = torch.randn(shape)
     batch = Sample(image, torch.randint(0, 4, tuple(shape)).to(torch.uint8))
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     network = build(architecture, 4)
-    learner = Learner(network, replace(settings, architecture=architecture), torch.device("cpu"))
+    learner = Learner(
+        network, replace(settings, architecture=architecture), torch.device("cpu"), [1] * 4
+    )
     best = learner.weights()
     learner.learn([batch, batch], 1e-3)
     print(f"{(_status('VmHWM') - before) / 1e6:.0f}", flush=True)

@@ -64,7 +64,9 @@ def model_of(tmp_path):
     return make
 
 
-@pytest.mark.parametrize(("loss", "warned"), [("cross-entropy", True), ("bce", False)])
+@pytest.mark.parametrize(
+    ("loss", "warned"), [("cross-entropy", True), ("balanced", True), ("bce", False)]
+)
 def test_probabilities_that_are_only_in_order_are_told(volume, model_of, loss, warned):
     training = Training({"loss": loss}, 0, (), (), (), 1, {"running": 0.9}, "running", {})
     one, other = (model_of(seed, training=training) for seed in range(2))

@@ -16,6 +16,7 @@ from xctvol.stages.train.samples import Sample
 from xctvol.stages.train.settings import Settings
 
 CPU = torch.device("cpu")
+PIXELS = (1, 1)
 
 
 def batches(count, size=2, side=64):
@@ -45,16 +46,16 @@ def plain():
 def test_accumulated_batches_are_one_large_batch(count, groups):
     """Without batch normalization, and the last group smaller where they do not fit."""
     small, large, parts = plain(), plain(), batches(count)
-    Learner(small, Settings(accumulate=2), CPU).learn(parts, 1e-2)
+    Learner(small, Settings(accumulate=2), CPU, PIXELS).learn(parts, 1e-2)
     whole, rest = [], list(parts)
     for size in groups:
         whole.append(joined(rest[:size]))
         del rest[:size]
-    Learner(large, Settings(), CPU).learn(whole, 1e-2)
+    Learner(large, Settings(), CPU, PIXELS).learn(whole, 1e-2)
     for one, other in zip(small.body.parameters(), large.body.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-5)
     once = plain()
-    Learner(once, Settings(), CPU).learn(parts, 1e-2)
+    Learner(once, Settings(), CPU, PIXELS).learn(parts, 1e-2)
     assert not torch.allclose(once.body[0].weight, small.body[0].weight, atol=1e-5)
 
 
@@ -68,7 +69,7 @@ def test_layers_computed_twice_learn_the_same(architecture):
         settings = Settings(architecture, checkpointing=checkpointing)
         with torch.random.fork_rng([]):
             torch.manual_seed(1)
-            Learner(network, settings, CPU).learn(batches(2), 1e-3)
+            Learner(network, settings, CPU, PIXELS).learn(batches(2), 1e-3)
         bodies.append(network.body.state_dict())
     for name, tensor in bodies[0].items():
         assert torch.equal(tensor, bodies[1][name]), name
@@ -108,5 +109,5 @@ def test_steps_are_as_long_as_the_rate():
     """Adam's first step moves each weight by the learning rate."""
     network = plain()
     before = network.body[2].bias.detach().clone()
-    Learner(network, Settings(), CPU).learn(batches(1), 0.125)
+    Learner(network, Settings(), CPU, PIXELS).learn(batches(1), 0.125)
     assert torch.allclose((network.body[2].bias - before).abs(), torch.tensor(0.125), rtol=1e-3)

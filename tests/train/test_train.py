@@ -101,7 +101,7 @@ def scored(model, pairs, names):
         {"crop": 16, "batch": 2},
         {"crop": 0, "batch": 1},
         {"loss": "dice", "schedule": "cosine", "intensity": 0.3, "accumulate": 2},
-        {"loss": "cross-entropy", "checkpointing": True, "patience": 2},
+        {"loss": "balanced", "checkpointing": True, "patience": 2},
     ],
 )
 def test_an_interrupted_run_ends_as_an_undisturbed_one(pairs, tmp_path, chosen):
@@ -289,7 +289,10 @@ def test_one_pair_is_not_enough(pairs, tmp_path):
         ({"epochs": 0}, "epochs 0 is not possible"),
         ({"replicates": 0}, "replicates 0"),
         ({"validation": 1.0}, "validation 1.0 is not possible: it must be between 0 and 1"),
-        ({"loss": "mse"}, "loss mse is not possible: it must be one of bce, cross-entropy, dice"),
+        (
+            {"loss": "mse"},
+            "loss mse is not possible: it must be one of bce, cross-entropy, balanced, dice",
+        ),
         ({"schedule": "step"}, "schedule step is not possible"),
         ({"intensity": 1.5}, "intensity 1.5 is not possible: it must be from 0 to below 1"),
         ({"patience": 0}, "patience 0"),

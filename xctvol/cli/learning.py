@@ -91,10 +91,10 @@ Schedule = Annotated[
     ),
 ]
 Loss = Annotated[
-    Literal["bce", "cross-entropy", "dice"] | None,
+    Literal["bce", "cross-entropy", "balanced", "dice"] | None,
     typer.Option(
-        help="Each material against the rest (bce), one among all, or overlaps. By default "
-        "cross-entropy for unet, otherwise bce."
+        help="Each material against the rest (bce), one among all, the same with more weight for "
+        "rare materials, or overlaps. By default balanced for unet, otherwise bce."
     ),
 ]
 Intensity = Annotated[

@@ -72,15 +72,17 @@ def fit(
     validation: Sequence[Sample],
     settings: Settings,
     *,
+    materials: int,
     replicate: int,
     device: torch.device,
     folder: Path,
 ) -> Fitted:
     """Train `network`, from the checkpoint in `folder` on where there is one.
 
-    Raises DivergedError as soon as a loss is not a number.
+    It gives logits of so many `materials`. Raises DivergedError as soon as a loss is not a number.
     """
-    learner, checkpoint = Learner(network, settings, device), folder / "checkpoint.pt"
+    pixels = torch.stack([sample.pixels(materials) for sample in training]).sum(0).tolist()
+    learner, checkpoint = Learner(network, settings, device, pixels), folder / "checkpoint.pt"
     fitted = _resume(learner, checkpoint, device) if checkpoint.exists() else Fitted({}, ())
     report(len(fitted.epochs))
     while not fitted.ended(settings):

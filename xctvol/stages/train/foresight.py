@@ -10,7 +10,7 @@ from xctvol.model.memory import prediction_bytes, training_bytes
 from xctvol.model.networks import weight_bytes
 from xctvol.pairs import Facts, Pairs
 from xctvol.stages.train.fit import rng_of
-from xctvol.stages.train.losses import LOSSES
+from xctvol.stages.train.losses import loss_called
 from xctvol.stages.train.settings import Settings
 from xctvol.stages.train.splits import describe, split_pairs
 from xctvol.stages.train.starting import read_starting
@@ -41,7 +41,7 @@ def device_bytes(facts: Sequence[Facts], settings: Settings, materials: int) -> 
         settings.architecture,
         materials,
         shape,
-        LOSSES[settings.loss],
+        loss_called(settings.loss, [1] * materials, torch.device("cpu")),
         checkpointing=settings.checkpointing,
     )
     kept = 3 * weight_bytes(settings.architecture, materials)  # the best, and Adam's two moments

@@ -12,7 +12,7 @@ from xctvol.model.devices import arithmetic, learning_precision
 from xctvol.model.networks import Network
 from xctvol.model.recompute import recompute_layers
 from xctvol.model.scores import MaterialScores, confusion
-from xctvol.stages.train.losses import LOSSES
+from xctvol.stages.train.losses import loss_called
 from xctvol.stages.train.samples import Sample
 from xctvol.stages.train.settings import Settings
 
@@ -22,13 +22,18 @@ Weights = dict[str, Tensor]
 
 
 class Learner:
-    """Makes the loss of `settings` small with Adam, in bf16 where the device is fast in it."""
+    """Makes the loss of `settings` small with Adam, in bf16 where the device is fast in it.
 
-    def __init__(self, network: Network, settings: Settings, device: torch.device) -> None:
+    `pixels` are those of each material that are annotated on the slices to learn from.
+    """
+
+    def __init__(
+        self, network: Network, settings: Settings, device: torch.device, pixels: Sequence[int]
+    ) -> None:
         self._network = network
         self._device = device
         self._precision = learning_precision(device)
-        self._loss = LOSSES[settings.loss]
+        self._loss = loss_called(settings.loss, pixels, device)
         self._accumulate = settings.accumulate
         network.body.to(memory_format=torch.channels_last).to(device)
         if settings.checkpointing:

@@ -4,8 +4,10 @@ Pixels of index IGNORE do not count. Where nothing is annotated the loss is 0, o
 materials without a pixel give.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -13,7 +15,11 @@ from torch.nn import functional
 from xctvol.pairs import IGNORE
 from xctvol.stages.train.settings import Loss
 
-__all__ = ["LOSSES", "binary_cross_entropy", "cross_entropy", "dice"]
+__all__ = ["LossOf", "balance", "binary_cross_entropy", "cross_entropy", "dice", "loss_called"]
+
+LossOf = Callable[[Tensor, Tensor], Tensor]
+
+_HEAVIEST = 10.0  # times the weight of the most common material: a few pixels must not be all
 
 
 def binary_cross_entropy(logits: Tensor, indices: Tensor) -> Tensor:
@@ -25,12 +31,16 @@ def binary_cross_entropy(logits: Tensor, indices: Tensor) -> Tensor:
     return (losses.mean(1) * annotated).sum() / annotated.sum().clamp(min=1)
 
 
-def cross_entropy(logits: Tensor, indices: Tensor) -> Tensor:
-    """One material among all (softmax): mean over pixels."""
+def cross_entropy(logits: Tensor, indices: Tensor, weights: Tensor | None = None) -> Tensor:
+    """One material among all (softmax): mean over pixels, by the `weights` of their materials."""
     total = functional.cross_entropy(
-        logits.float(), indices.long(), ignore_index=IGNORE, reduction="sum"
+        logits.float(), indices.long(), weights, ignore_index=IGNORE, reduction="sum"
     )
-    return total / (indices != IGNORE).sum().clamp(min=1)
+    annotated = indices != IGNORE
+    if weights is None:
+        return total / annotated.sum().clamp(min=1)
+    counted = weights[indices.long().clamp(max=len(weights) - 1)] * annotated
+    return total / counted.sum().clamp(min=float(weights.min()))
 
 
 def dice(logits: Tensor, indices: Tensor) -> Tensor:
@@ -46,11 +56,26 @@ def dice(logits: Tensor, indices: Tensor) -> Tensor:
     return 1 - ((2 * both + 1) / (either + 1)).mean()
 
 
-LOSSES: Mapping[Loss, Callable[[Tensor, Tensor], Tensor]] = {
-    "bce": binary_cross_entropy,
-    "cross-entropy": cross_entropy,
-    "dice": dice,
-}
+def balance(pixels: Sequence[int]) -> Tensor:
+    """Weights of materials with so many annotated pixels: 1 / sqrt(share), of the average pixel 1.
+
+    Between pixels that all count alike, so that rare materials hardly matter, and materials that
+    do, so that single pixels of rare ones decide. What is not annotated at all has no pixel to
+    weigh.
+    """
+    counts = np.array(pixels, np.float64)
+    weights = 1 / np.sqrt(np.maximum(counts, 1))
+    weights = np.minimum(weights, _HEAVIEST * weights.min())
+    total = counts.sum()
+    weights *= total / (weights * counts).sum() if total else 1
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def loss_called(name: Loss, pixels: Sequence[int], device: torch.device) -> LossOf:
+    """The loss `name` for slices on which so many `pixels` of each material are annotated."""
+    if name == "balanced":
+        return partial(cross_entropy, weights=balance(pixels).to(device))
+    return {"bce": binary_cross_entropy, "cross-entropy": cross_entropy, "dice": dice}[name]
 
 
 def _planes(logits: Tensor, indices: Tensor) -> Tensor:

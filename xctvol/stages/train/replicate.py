@@ -75,6 +75,7 @@ class TrainReplicate:
             training,
             [_sample(a, card) for a in validation],
             settings,
+            materials=len(materials),
             replicate=block.index,
             device=device,
             folder=draft.parent,

@@ -37,6 +37,10 @@ class Sample:
         y, x = self.image.shape
         return (y, x)
 
+    def pixels(self, materials: int) -> Tensor:
+        """How many are annotated as each of so many materials: int64 (materials,)."""
+        return torch.bincount(self.indices.ravel(), minlength=IGNORE + 1)[:materials]
+
     def to(self, device: torch.device) -> "Sample":
         return Sample(self.image.to(device), self.indices.to(device))
 

@@ -12,7 +12,7 @@ from xctvol.units import Spacing
 
 __all__ = ["Loss", "Schedule", "Settings", "SplitBy", "settings_for"]
 
-Loss = Literal["bce", "cross-entropy", "dice"]
+Loss = Literal["bce", "cross-entropy", "balanced", "dice"]
 """What is made small; see `xctvol.stages.train.losses`."""
 
 Schedule = Literal["constant", "cosine"]
@@ -109,7 +109,7 @@ class Settings:
 _SUITED: Mapping[str, Mapping[str, Any]] = {
     "unet": {
         "crop": 64, "batch": 8, "learning_rate": 4e-3, "schedule": "cosine", "validation": 0.25,
-        "loss": "cross-entropy",
+        "loss": "balanced",
     },
 }  # fmt: skip  # the options of a training, side by side
 """What suits a network better than the settings of the paper, which were made for a ResNet on GPUs.
