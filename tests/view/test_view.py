@@ -19,7 +19,7 @@ from xctvol.labels import open_labels
 from xctvol.materials import Materials
 from xctvol.stages.view import view
 from xctvol.stages.view.scene import material_names, scene
-from xctvol.volume import open_volume
+from xctvol.volume import list_label, open_volume
 
 
 @pytest.fixture
@@ -49,6 +49,22 @@ def test_the_scene_is_in_micrometres_and_in_the_colours_of_materials(path):
     assert material_names(open_labels(path))["inline"]["properties"][0]["values"] == [
         "tissue", "vein",
     ]  # fmt: skip  # as the materials are listed
+
+
+def test_names_that_are_no_plain_words_are_found_under_their_address(path, tmp_path):
+    copy, name = tmp_path / "leaf.zarr", "tissue 50 %#1"
+    shutil.copytree(path, copy)
+    (copy / "labels" / "tissue").rename(copy / "labels" / name)
+    list_label(copy, name, listed=True)
+    viewing = view(open_volume(copy), [open_labels(copy, name)])
+    try:
+        shown = scene(open_volume(copy), [open_labels(copy, name)], viewing.server.data,
+                      viewing.server.facts)  # fmt: skip
+        labels, names = (source.partition("|")[0] for source in shown["layers"][1]["source"])
+        assert get(f"{labels}zarr.json")[0] == 200
+        assert get(f"{names}info")[0] == 200
+    finally:
+        viewing.close()
 
 
 def test_a_volume_of_labels_is_shown_in_colours(path):

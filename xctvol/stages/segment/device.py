@@ -19,7 +19,7 @@ from xctvol.volume import reused
 
 __all__ = ["Device", "Labeler", "shared_device"]
 
-_PIXELS_AT_ONCE = 32 * 2560 * 2560  # on a GPU, which idles for some ms after them
+_PIXELS_AT_ONCE = 32 * 2560 * 2560  # on a GPU, which waits for the host after them
 _SLICES_AT_ONCE = 4  # on a CPU, where a slice takes seconds: at least, for all threads alike
 
 

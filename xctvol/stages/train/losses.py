@@ -19,6 +19,7 @@ __all__ = ["LossOf", "balance", "binary_cross_entropy", "cross_entropy", "dice",
 
 LossOf = Callable[[Tensor, Tensor], Tensor]
 
+_NOTHING = 1e-6  # less than any pixel weighs
 _HEAVIEST = 10.0  # times the weight of the most common material: a few pixels must not be all
 
 
@@ -40,7 +41,7 @@ def cross_entropy(logits: Tensor, indices: Tensor, weights: Tensor | None = None
     if weights is None:
         return total / annotated.sum().clamp(min=1)
     counted = weights[indices.long().clamp(max=len(weights) - 1)] * annotated
-    return total / counted.sum().clamp(min=float(weights.min()))
+    return total / counted.sum().clamp(min=_NOTHING)  # a number: a GPU need not be asked for it
 
 
 def dice(logits: Tensor, indices: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ https://neuroglancer-docs.web.app/json/api/index.html
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -97,7 +98,8 @@ def _greys(volume: Volume) -> tuple[float, float]:
 
 def _segmentation(labels: Labels, data: str, names: str) -> dict[str, Any]:
     """Of labels without materials all are shown, in colours that the viewer makes up."""
-    place = data if labels.scan is None else f"{data}labels/{labels.name}/"
+    folder = f"{quote(labels.name)}/"
+    place = data if labels.scan is None else f"{data}labels/{folder}"
     layer: dict[str, Any] = {
         "type": "segmentation",
         "name": labels.name,
@@ -110,7 +112,7 @@ def _segmentation(labels: Labels, data: str, names: str) -> dict[str, Any]:
     if not len(labels.materials):
         return layer
     return layer | {
-        "source": [*layer["source"], f"{names}{labels.name}/|neuroglancer-precomputed:"],
+        "source": [*layer["source"], f"{names}{folder}|neuroglancer-precomputed:"],
         "segments": [str(material.label) for material in labels.materials],
         "segmentColors": {str(material.label): material.color for material in labels.materials},
     }

@@ -30,7 +30,8 @@ def view(volume: Volume, labels: Sequence[Labels] = (), *, port: int = 0) -> Vie
     """Serve a volume, with labels over it, to the browsers of this machine.
 
     A volume that is labels itself is shown as such where it is given as these, too.
-    Only what is looked at is read, at the resolution of the screen. Raises InputError for labels
+    Only what is looked at is read, at the resolution of the screen. All views of a process have one
+    server, so that closing one ends the others. Raises InputError for labels
     of another volume, UsageError for a port that is taken.
     """
     for found in labels:
