@@ -20,6 +20,7 @@ from xctvol.errors import InputError, PartialError
 from xctvol.locations import Location, S3Path
 
 __all__ = [
+    "holds_something",
     "read_json",
     "refuse_full",
     "refuse_special",
@@ -177,6 +178,11 @@ def remove_partials(path: Location) -> None:
 
 def _partials(names: list[str]) -> list[str]:
     return fnmatch.filter(names, f".*{_SUFFIX}")
+
+
+def holds_something(path: Location) -> bool:
+    """Whether `path` is a file, or a folder that is not empty."""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
 def remove_tree(path: Location) -> None:

@@ -1,4 +1,4 @@
-"""Whoever looks at a product while another run finishes it sees it unfinished, then finished."""
+"""Whoever looks at a product which another run begins or finishes sees that, and nothing else."""
 
 import json
 import sys
@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from xctvol.errors import PlanError
 from xctvol.files import write_json
 from xctvol.journal import Recipe
 from xctvol.materials import Materials
@@ -32,14 +33,11 @@ def impatient():
 
 def folder(path):
     """A product, and what finishes it."""
-    path.mkdir()
-    (path / "scores.csv").touch()
     product = ScoresProduct(path)
     return product, lambda: write_json(product.mark, {"recipe": RECIPE.to_json()})
 
 
 def image(path):
-    (path / "0").mkdir(parents=True)
     metadata = {"attributes": {"ome": {}, "xctvol": {"recipe": RECIPE.to_json()}}}
     return ImageProduct(path, open), lambda: write_json(path / "zarr.json", metadata)
 
@@ -57,12 +55,39 @@ def models(tmp_path):
     return models
 
 
+@pytest.mark.parametrize("make", [folder, image])
+def test_begun_it_is_never_taken_for_somebody_elses(tmp_path, impatient, make):
+    for number in range(TIMES):
+        product, _ = make(tmp_path / f"product-{number}")
+
+        def begin(product=product):
+            (product.work / "done").mkdir(parents=True)
+            (product.path / "half").touch()
+
+        thread = threading.Thread(target=begin)
+        thread.start()
+        while thread.is_alive():
+            assert product.made_by() is None
+        thread.join()
+        assert product.made_by() is None
+
+
+@pytest.mark.parametrize("make", [folder, image])
+def test_what_no_run_began_is_somebody_elses(tmp_path, make):
+    product, _ = make(tmp_path / "product")
+    product.path.mkdir()
+    assert product.made_by() is None
+    (product.path / "half").touch()
+    with pytest.raises(PlanError, match="choose another"):
+        product.made_by()
+
+
 @pytest.mark.parametrize("kind", ["folder", "image", "models"])
-def test_it_is_never_taken_for_somebody_elses(tmp_path, impatient, request, kind):
+def test_finished_it_is_never_taken_for_somebody_elses(tmp_path, impatient, request, kind):
     make = {"folder": folder, "image": image}.get(kind) or request.getfixturevalue(kind)
     for number in range(TIMES):
         product, finish = make(tmp_path / f"product-{number}")
-        product.work.mkdir()
+        product.work.mkdir(parents=True)
 
         def conclude(product=product, finish=finish):
             finish()

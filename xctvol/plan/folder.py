@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from xctvol.errors import InputError, PlanError
-from xctvol.files import read_json, remove_tree, sha256, write_json
+from xctvol.files import holds_something, read_json, remove_tree, sha256, write_json
 from xctvol.formats import Kind, refuse_newer, stamp
 from xctvol.journal import Recipe
 from xctvol.plan.plan import read_recipe
@@ -81,12 +81,11 @@ class FolderProduct(ABC):
         """Names of all that may be part of the product, besides its mark."""
 
     def made_by(self) -> Recipe | None:
-        at_work = self.work.is_dir()  # first: a run that ends leaves the mark, then takes this away
+        # in this order: a run makes the work before anything else, and takes it away after the mark
+        begun, at_work = holds_something(self.path), self.work.is_dir()
         if self.mark.exists():
             return read_recipe(self.mark, self.record().get("recipe"))
-        if at_work or not self.path.exists():
-            return None
-        if self.path.is_dir() and (self.work.is_dir() or not any(self.path.iterdir())):
+        if at_work or not begun:
             return None
         raise PlanError(
             f"{self.path} exists and holds no {self.holds} of xctvol, which will not write into "

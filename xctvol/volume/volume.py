@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xctvol.errors import InputError, PlanError
-from xctvol.files import remove_tree
+from xctvol.files import holds_something, remove_tree
 from xctvol.grid import Box, Index3
 from xctvol.journal import Recipe
 from xctvol.locations import Location, located
@@ -223,16 +223,14 @@ class ImageProduct(Generic[T]):
         return self.path / ".xctvol"
 
     def made_by(self) -> Recipe | None:
-        at_work = self.work.exists()  # first: a run that ends leaves the mark, then takes this away
-        if not self._mark.exists():
-            if at_work or not self.path.exists() or self.work.exists():
-                return None
-            if self.path.is_dir() and not any(self.path.iterdir()):
-                return None
+        # in this order: a run makes the work before anything else, and takes it away after the mark
+        begun, at_work = holds_something(self.path), self.work.exists()
         recipe = None
         if self._mark.exists():
             _, own = metadata.read_attributes(self.path)
             recipe = own.get("recipe")
+        elif at_work or not begun:
+            return None
         if recipe is None:
             raise PlanError(
                 f"{self.path} exists and was not made by xctvol, which will not touch it; "
