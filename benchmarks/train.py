@@ -29,6 +29,7 @@ from xctvol.model.devices import choose_device, learning_precision
 from xctvol.model.memory import training_bytes
 from xctvol.model.networks import build
 from xctvol.pairs import open_pairs
+from xctvol.plan import Serial
 from xctvol.sources.phantom import PHANTOM_MATERIALS, Phantom
 from xctvol.stages.train.learner import Learner
 from xctvol.stages.train.losses import binary_cross_entropy
@@ -51,8 +52,8 @@ class ReferenceLoop:
     material, all planes are flipped and turned, then one step of Adam on BCEWithLogits in fp32.
     """
 
-    def __init__(self, pairs, architecture, scale, device):
-        self.pairs, self.scale, self.device = list(pairs), scale, device
+    def __init__(self, pairs, architecture, size, device):
+        self.pairs, self.size, self.device = list(pairs), size, device
         self.colors = [np.array(m.mask[0]) for m in accuracy.SANDSTONE]
         self.network = build(architecture, len(accuracy.SANDSTONE))
         self.network.body.to(device).train()
@@ -61,9 +62,8 @@ class ReferenceLoop:
 
     def load(self, pair):
         image, mask = (Image.open(file) for file in (pair.files[0], pair.files[1]))
-        size = (int(self.scale * image.width), int(self.scale * image.height))
-        grey = np.asarray(image.resize(size), np.float32)
-        values = np.asarray(mask.convert("RGB").resize(size))
+        grey = np.asarray(image.resize(self.size), np.float32)
+        values = np.asarray(mask.convert("RGB").resize(self.size))
         planes = [(values == color).all(-1) for color in self.colors]
         x = torch.from_numpy(grey)[None].repeat(3, 1, 1) / 255
         return (x - 0.3) / 0.2, torch.from_numpy(np.stack(planes).astype(np.float32))
@@ -97,9 +97,9 @@ class ReferenceLoop:
 class OurLoop:
     """The same steps as the verb train makes them, on slices that are read once."""
 
-    def __init__(self, pairs, architecture, scale, device):
+    def __init__(self, pairs, architecture, size, device):
         self.settings, self.device = Settings(architecture, device=str(device)), device
-        self.samples = [_sample(pair, scale) for pair in pairs]
+        self.samples = [_sample(pair, size) for pair in pairs]
         self.learner = Learner(
             build(architecture, len(accuracy.SANDSTONE)),
             self.settings,
@@ -117,19 +117,21 @@ class OurLoop:
         return self.learner.learn(islice(self.batches, 1), 1e-3)
 
 
-def _sample(pair, scale):
+def _sample(pair, size):
     annotated = pair.read(accuracy.SANDSTONE)
-    size = (int(scale * annotated.image.shape[1]), int(scale * annotated.image.shape[0]))
     image = np.asarray(Image.fromarray(annotated.image).resize(size), np.float32) / 255
     indices = np.asarray(Image.fromarray(annotated.indices).resize(size, Image.Resampling.NEAREST))
     return Sample(torch.from_numpy((image - 0.3) / 0.2), torch.from_numpy(indices.copy()))
 
 
-def steps(data):
-    """In turns, so that both meet the same load."""
-    pairs, device = open_pairs(data / "sandstone", accuracy.SANDSTONE), choose_device("auto")
+def steps(data, slices, side):
+    """In turns, so that both meet the same load; `slices` and `side` are for less than all."""
+    pairs = list(open_pairs(data / "sandstone", accuracy.SANDSTONE))[:slices]
+    device, (height, width) = choose_device("auto"), pairs[0].read(accuracy.SANDSTONE).image.shape
+    print("| network | x, y | reference, steps/s | xctvol | ratio |\n" + 5 * "|---" + "|")
     for architecture, scale, count in STEPS:
-        loops = [kind(pairs, architecture, scale, device) for kind in (ReferenceLoop, OurLoop)]
+        size = (side, side) if side else (int(scale * width), int(scale * height))
+        loops = [kind(pairs, architecture, size, device) for kind in (ReferenceLoop, OurLoop)]
         seconds = [[], []]
         for loop in loops:
             loop.step(0)
@@ -140,10 +142,10 @@ def steps(data):
                 times.append(time.perf_counter() - start)
         reference, ours = (1 / np.median(times) for times in seconds)
         rates = f"{reference:.3f} | {ours:.3f} | {ours / reference:.2f}"
-        print(f"| {architecture} | {scale:g} | {rates} |")
+        print(f"| {architecture} | {' x '.join(map(str, size))} | {rates} |", flush=True)
 
 
-def phantom(folder):
+def phantom(folder, scans, epochs, processes):
     """The study of the paper's Figures 2 and 4, on leaves that are made up, into `folder`."""
     for name, seeds in (("annotated", range(1, 6)), ("held-out", (11, 12))):
         for seed in seeds:
@@ -152,12 +154,13 @@ def phantom(folder):
         open_pairs(folder / name, PHANTOM_MATERIALS) for name in ("annotated", "held-out")
     )
     plan = study(
-        pairs, held_out, folder / "study", annotated=(1, 2, 3, 4, 5), epochs=(10, 25, 50, 100, 200),
-        replicates=2, architecture="unet",
+        pairs, held_out, folder / "study", scans=tuple(range(1, scans + 1)),
+        epochs=(epochs,) if epochs else (10, 25, 50, 100, 200), replicates=2, architecture="unet",
     )  # fmt: skip  # the study, side by side
     print(plan, flush=True)
     start = time.perf_counter()
-    print(plan.run(Dask(2)).path, f"{time.perf_counter() - start:.0f} s")
+    found = plan.run(Dask(processes) if processes > 1 else Serial())
+    print(found.path, f"{time.perf_counter() - start:.0f} s")
 
 
 def _annotate(leaf, folder):
@@ -231,13 +234,19 @@ def _status(name):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "what", choices=[*accuracy.BENCHMARKS, "phantom", "steps", "memory", "step"]
     )
     parser.add_argument("--folder", type=Path, help="of the phantom's study: a new one")
+    parser.add_argument("--scans", type=int, default=5, help="of that study, at most")
+    parser.add_argument("--processes", type=int, default=2, help="that share that study")
+    parser.add_argument("--slices", type=int, help="of steps, all by default")
+    parser.add_argument("--side", type=int, help="of slices of steps, as scaled by default")
     parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--epochs", type=int, help="of phantom, instead of 10 to 200")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="of slices, as the U-Net sees them"
     )
@@ -246,11 +255,11 @@ def main():
     parser.add_argument("--arguments", type=json.loads)
     chosen = parser.parse_args()
     if chosen.what == "steps":
-        steps(chosen.data)
+        steps(chosen.data, chosen.slices, chosen.side)
     elif chosen.what == "phantom":
         if chosen.folder is None or chosen.folder.exists():
             parser.error("phantom needs --folder, the name of a new one")
-        phantom(chosen.folder)
+        phantom(chosen.folder, chosen.scans, chosen.epochs, chosen.processes)
     elif chosen.what == "memory":
         memory()
     elif chosen.what == "step":

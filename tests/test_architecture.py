@@ -168,9 +168,19 @@ def test_the_command_line_starts_light():
     assert (run.returncode, run.stdout.strip()) == (0, ""), run.stderr
 
 
-def test_public_names_resolve():
+def test_public_names_resolve_and_are_typed():
     missing = [name for name in xctvol.__all__ if not hasattr(xctvol, name)]
     assert not missing
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    typed = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+    seen = {
+        alias.name: node.module.removeprefix("xctvol.")
+        for node in ast.walk(typed[0])
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == xctvol._HOMES
+    assert sorted(seen) == sorted(xctvol.__all__)
 
 
 PLANTED = [

@@ -11,8 +11,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xctvol.errors import XctvolError
+    from xctvol.errors import (
+        InputError,
+        PartialError,
+        PlanError,
+        StoppedError,
+        UsageError,
+        XctvolError,
+    )
     from xctvol.execution import Dask
+    from xctvol.grid import Box
     from xctvol.labels import Labels, open_labels
     from xctvol.materials import Materials
     from xctvol.model.file import Model, open_model
@@ -20,14 +28,14 @@ if TYPE_CHECKING:
     from xctvol.plan import Plan, Serial
     from xctvol.sources import RawLayout, Source, crop, open_source
     from xctvol.stages.convert import convert, convert_labels
-    from xctvol.stages.evaluate import evaluate
+    from xctvol.stages.evaluate import Scores, evaluate, open_scores
     from xctvol.stages.export import export
     from xctvol.stages.measure import measure
     from xctvol.stages.model import import_xctfcn, recalibrate
     from xctvol.stages.report import report
-    from xctvol.stages.segment import segment
+    from xctvol.stages.segment import Where, segment, segment_again
     from xctvol.stages.train import train
-    from xctvol.stages.verify import repair, verify
+    from xctvol.stages.verify import Verdict, repair, verify
     from xctvol.stages.view import view
     from xctvol.studies import Study, open_study, study
     from xctvol.tables import Tables, open_tables
@@ -35,19 +43,28 @@ if TYPE_CHECKING:
     from xctvol.volume import Volume, open_volume
 
 _HOMES = {
+    "Box": "grid",
     "Dask": "execution",
+    "InputError": "errors",
     "Labels": "labels",
     "Materials": "materials",
     "Model": "model.file",
     "Pairs": "pairs",
+    "PartialError": "errors",
     "Plan": "plan",
+    "PlanError": "errors",
     "RawLayout": "sources",
+    "Scores": "stages.evaluate",
     "Serial": "plan",
     "Source": "sources",
     "Spacing": "units",
+    "StoppedError": "errors",
     "Study": "studies",
     "Tables": "tables",
+    "UsageError": "errors",
+    "Verdict": "stages.verify",
     "Volume": "volume",
+    "Where": "stages.segment",
     "XctvolError": "errors",
     "convert": "stages.convert",
     "convert_labels": "stages.convert",
@@ -59,6 +76,7 @@ _HOMES = {
     "open_labels": "labels",
     "open_model": "model.file",
     "open_pairs": "pairs",
+    "open_scores": "stages.evaluate",
     "open_source": "sources",
     "open_study": "studies",
     "open_tables": "tables",
@@ -68,6 +86,7 @@ _HOMES = {
     "repair": "stages.verify",
     "report": "stages.report",
     "segment": "stages.segment",
+    "segment_again": "stages.segment",
     "study": "studies",
     "train": "stages.train",
     "verify": "stages.verify",
@@ -75,19 +94,28 @@ _HOMES = {
 }
 
 __all__ = [
+    "Box",
     "Dask",
+    "InputError",
     "Labels",
     "Materials",
     "Model",
     "Pairs",
+    "PartialError",
     "Plan",
+    "PlanError",
     "RawLayout",
+    "Scores",
     "Serial",
     "Source",
     "Spacing",
+    "StoppedError",
     "Study",
     "Tables",
+    "UsageError",
+    "Verdict",
     "Volume",
+    "Where",
     "XctvolError",
     "convert",
     "convert_labels",
@@ -99,6 +127,7 @@ __all__ = [
     "open_labels",
     "open_model",
     "open_pairs",
+    "open_scores",
     "open_source",
     "open_study",
     "open_tables",
@@ -108,6 +137,7 @@ __all__ = [
     "repair",
     "report",
     "segment",
+    "segment_again",
     "study",
     "train",
     "verify",

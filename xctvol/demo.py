@@ -118,12 +118,12 @@ def steps(folder: Path) -> tuple[Step, ...]:
     def evaluating() -> Plan[Any]:
         trained = open_model(model)
         held_out = open_pairs(folder / "held-out", trained.card.materials)
-        return evaluate([trained], held_out, folder / "scores")
+        return evaluate(trained, held_out, folder / "scores")
 
     def reporting() -> Plan[Any]:
         return report(
-            open_volume(scan), open_labels(scan), open_tables(tables), folder / "scores",
-            folder / "leaf.html",
+            open_volume(scan), open_labels(scan), folder / "leaf.html",
+            tables=open_tables(tables), scores=folder / "scores",
         )  # fmt: skip  # the products, side by side
 
     return (

@@ -11,6 +11,8 @@ class into an exit code; nothing else decides exit codes.
         +-- StoppedError    a signal asked to stop (4, or 130 after Ctrl-C)
 """
 
+from collections.abc import Sequence
+
 __all__ = [
     "InputError",
     "PartialError",
@@ -18,10 +20,21 @@ __all__ = [
     "StoppedError",
     "UsageError",
     "XctvolError",
+    "shortened",
 ]
 
 
 _BEGINNING, _END = 900, 300  # characters of a message; what a file claims can be of any length
+
+
+def shortened(items: Sequence[str], most: int = 8) -> str:
+    """A list for a message: the first of these, and how many more there are.
+
+    >>> shortened(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
 
 
 class XctvolError(Exception):

@@ -2,12 +2,12 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from xctvol.errors import PlanError
 
-__all__ = ["Block", "Box", "Grid", "Index3"]
+__all__ = ["Block", "Box", "Grid", "Index3", "counted"]
 
 Index3 = tuple[int, int, int]
 
@@ -133,6 +133,17 @@ class Grid:
             shared = cell.intersect(box)
             if shared is not None:
                 yield (z, y, x), cell, shared
+
+
+def counted(lengths: Iterable[int]) -> tuple[Block, ...]:
+    """Blocks of work that is not on voxels: each counts for so many images, or epochs.
+
+    >>> [b.write.start[0] for b in counted([5, 5, 1])]
+    [0, 5, 10]
+    """
+    ends = [0, *itertools.accumulate(lengths)]
+    boxes = (Box((a, 0, 0), (b, 1, 1)) for a, b in itertools.pairwise(ends))
+    return tuple(Block(index, box, box) for index, box in enumerate(boxes))
 
 
 def _index3(values: "Iterator[int] | tuple[int, ...]") -> Index3:

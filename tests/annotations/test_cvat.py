@@ -1,6 +1,5 @@
 """Both exports of CVAT for segmentation: colours of labels, and shapes."""
 
-from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -16,8 +15,6 @@ from xctvol.annotations.cvat_shapes import Shapes, annotated_images
 from xctvol.errors import InputError
 from xctvol.materials import Materials
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "annotations"
-CVAT = DATA / "cvat_voc_coco_fixtures" / "cvat_dataset"
 BUD = Materials.from_json(
     [
         {"name": "tissue", "drawn_as": "bud"},
@@ -34,8 +31,6 @@ scale:0,128,0::
 air:255,255,255::
 vein:0,0,128::
 """
-
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"there is no {DATA}")
 
 
 @pytest.fixture
@@ -213,22 +208,21 @@ def test_other_xml(tmp_path, text, message):
         annotated_images(tmp_path / "a.xml")
 
 
-@needs_data
-def test_real_exports_without_areas_are_refused_with_counts():
-    path = CVAT / "for_images" / "train.xml"
+def test_real_exports_without_areas_are_refused_with_counts(real_data):
+    folder = real_data("annotations", "cvat_voc_coco_fixtures", "cvat_dataset")
+    path = folder / "for_images" / "train.xml"
     assert annotated_images(path) == ("img0.jpg", "img1.jpg")
     with pytest.raises(InputError, match=r"'img0\.jpg': 1 box, 1 polyline, 1 skeleton: only poly"):
         Shapes(path, "img0.jpg").read((8, 8), BUD)
     with pytest.raises(InputError, match=r"'img1\.jpg': 1 points, 1 skeleton: only polygons"):
         Shapes(path, "img1.jpg").read((10, 10), BUD)
     with pytest.raises(InputError, match="was exported for video"):
-        annotated_images(CVAT / "for_video" / "annotations.xml")
+        annotated_images(folder / "for_video" / "annotations.xml")
 
 
-@needs_data
-def test_real_masks_in_the_colors_of_cvat(tmp_path):
+def test_real_masks_in_the_colors_of_cvat(real_data, tmp_path):
     (tmp_path / "labelmap.txt").write_text(LABELMAP)
-    paths = sorted((DATA / "paper_bud_masks").glob("*.png"))
+    paths = sorted(real_data("annotations", "paper_bud_masks").glob("*.png"))
     assert len(paths) == 3
     for path in paths:
         found = LabelMask(path, tmp_path / "labelmap.txt").read((2560, 2560), GROUND)

@@ -3,7 +3,6 @@
 import io
 import zipfile
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from xctvol.annotations.imagej import Rois, positions
 from xctvol.errors import InputError
 from xctvol.materials import Materials
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "annotations"
 LEAF = Materials.from_json(
     [
         {"name": "epidermis", "mask": 1},
@@ -27,8 +25,6 @@ LEAF = Materials.from_json(
 )
 ANY = Materials.from_json([{"name": "thing", "drawn_as": "*"}])
 SIZE = (40, 50)
-
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"there is no {DATA}")
 
 
 def roi(name, box=(2, 3, 12, 9), **fields):
@@ -198,7 +194,11 @@ def by_scikit_image(rings, size):
     return inside, near
 
 
-@needs_data
+@pytest.fixture
+def outlines(real_data):
+    return lambda name: real_data("annotations", "imagej_roi", name)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -206,8 +206,8 @@ def by_scikit_image(rings, size):
         "ellipse-left", "polygon", "polygon-left",
     ],
 )  # fmt: skip  # a list of names
-def test_real_outlines(name):
-    path = DATA / "imagej_roi" / f"{name}.roi"
+def test_real_outlines(outlines, name):
+    path = outlines(f"{name}.roi")
     found = Rois(path).read((200, 210), ANY) == 0
     rings = ImagejRoi.fromfile(path).coordinates(multi=True)
     expected, near = by_scikit_image(rings, (200, 210))
@@ -215,37 +215,33 @@ def test_real_outlines(name):
     assert np.array_equal(found[~near], expected[~near])
 
 
-@needs_data
-def test_the_hole_of_a_real_composite():
-    found = Rois(DATA / "imagej_roi" / "composite-oval-in-rect.roi").read((100, 110), ANY) == 0
+def test_the_hole_of_a_real_composite(outlines):
+    found = Rois(outlines("composite-oval-in-rect.roi")).read((100, 110), ANY) == 0
     assert found[31:57, 49:96].sum() == found.sum()
     assert not found[44, 72]  # the middle of the oval
     assert found[32, 50]
 
 
-@needs_data
-def test_real_ovals_and_rectangles():
-    oval = Rois(DATA / "imagej_roi" / "oval.roi").read((200, 210), ANY) == 0
+def test_real_ovals_and_rectangles(outlines):
+    oval = Rois(outlines("oval.roi")).read((200, 210), ANY) == 0
     top, left, bottom, right = 58, 97, 95, 131
     y, x = np.mgrid[:200, :210] + 0.5
     ellipse = ((y - (top + bottom) / 2) / (bottom - top) * 2) ** 2
     ellipse += ((x - (left + right) / 2) / (right - left) * 2) ** 2
     assert np.array_equal(oval, ellipse <= 1)
-    rectangle = Rois(DATA / "imagej_roi" / "rectangle.roi").read((200, 210), ANY) == 0
+    rectangle = Rois(outlines("rectangle.roi")).read((200, 210), ANY) == 0
     assert rectangle[19:55, 43:86].all()
     assert rectangle.sum() == 36 * 43
 
 
-@needs_data
 @pytest.mark.parametrize("name", ["freeline", "line2"])
-def test_real_lines_are_refused(name):
+def test_real_lines_are_refused(outlines, name):
     with pytest.raises(InputError, match=r"it is of type (free)?line, which encloses nothing"):
-        Rois(DATA / "imagej_roi" / f"{name}.roi").read((200, 210), ANY)
+        Rois(outlines(f"{name}.roi")).read((200, 210), ANY)
 
 
-@needs_data
-def test_a_real_set_of_1747_outlines_on_17_slices():
-    path = DATA / "imagej_roiset_zip" / "RoiSet.zip"
+def test_a_real_set_of_1747_outlines_on_17_slices(real_data):
+    path = real_data("annotations", "imagej_roiset_zip", "RoiSet.zip")
     assert positions(path) == set(range(208, 225))
     with pytest.raises(InputError, match=r"'0208-\d+-\d+' \(1\) show no material"):
         Rois(path, 208).read((2304, 2306), LEAF)

@@ -1,7 +1,5 @@
 """Layers: what a folder of annotations may hold, and which layer is seen."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tifffile
@@ -13,7 +11,6 @@ from xctvol.errors import InputError
 from xctvol.materials import Materials
 from xctvol.pairs import open_pairs
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 SIZE = (20, 30)
 LEAF = Materials.from_json(
     [
@@ -22,8 +19,6 @@ LEAF = Materials.from_json(
         {"name": "air", "mask": 255},
     ]
 )
-
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"there is no {DATA}")
 
 
 @pytest.fixture
@@ -199,13 +194,12 @@ def test_a_segmentation_mask_export_is_read_as_unpacked(folder):
     assert (read(folder)["s10"] == 1).sum() == 60
 
 
-@needs_data
-def test_real_sparse_marks_in_palette_colors(tmp_path):
+def test_real_sparse_marks_in_palette_colors(real_data, tmp_path):
     """0 is unlabelled, and grey in the palette; the marks 1 and 2 are cyan and magenta."""
     for name in ("carbon", "glass"):
         for kind, suffix in (("images", ""), ("masks", "_labels")):
             (tmp_path / kind).mkdir(exist_ok=True)
-            source = DATA / "annotations" / "sparse_scribbles" / f"{name}{suffix}.png"
+            source = real_data("annotations", "sparse_scribbles", f"{name}{suffix}.png")
             (tmp_path / kind / f"{name}.png").symlink_to(source)
     marks = [{"name": "one", "mask": [0, 255, 255]}, {"name": "two", "mask": [255, 0, 255]}]
     found = read(tmp_path, Materials.from_json(marks, 128))
@@ -218,9 +212,8 @@ def test_real_sparse_marks_in_palette_colors(tmp_path):
         read(tmp_path, Materials.from_json(marks))
 
 
-@needs_data
-def test_a_real_mask_of_air_over_real_tissues(tmp_path):
-    stem = DATA / "leaf_slice" / "C_I_12_Strip1_00"
+def test_a_real_mask_of_air_over_real_tissues(real_data, tmp_path):
+    stem = real_data("leaf_slice") / "C_I_12_Strip1_00"
     for kind, name in (("images", "b_paganin"), ("masks", "d_labelled"), ("air", "c_binary")):
         (tmp_path / kind).mkdir()
         (tmp_path / kind / "leaf.png").symlink_to(f"{stem}{name}-slice0440.png")

@@ -131,11 +131,17 @@ def test_options_that_make_no_sense(folder, command):
 
 @pytest.mark.parametrize(
     "command",
-    ["verify a.zarr", "study p --materials m --test p --output o"],
+    ["verify a.zarr", "study p --materials m --held-out p --output o"],
 )
 def test_verbs_that_slurm_cannot_run(folder, command):
     found = xctvol(*command.split(), "--cluster", "slurm", cwd=folder)
     refused(found, 2, command.split()[0], "cannot be handed to SLURM")
+
+
+@pytest.mark.parametrize("option", ["--roi=0:2,,", "--raw=3x4x5,uint8", "--allow-gaps"])
+def test_what_describes_a_source_is_not_ignored_without_one(folder, option):
+    assert convert(folder, "--quiet").exit_code == 0
+    refused(xctvol("verify", "a.zarr", option, cwd=folder), 2, "--allow-gaps", "add --source")
 
 
 def test_not_enough_memory(folder):
@@ -198,7 +204,7 @@ def test_models_of_other_materials_cannot_be_scored_together(folder):
 def test_what_cannot_be_studied(folder):
     shutil.copytree(folder / "pairs", folder / "test")
     small = ("--architecture", "unet")
-    words = ("study", "pairs", "--materials", "leaf.toml", "--test", "test", "--output", "s")
+    words = ("study", "pairs", "--materials", "leaf.toml", "--held-out", "test", "--output", "s")
     refused(xctvol(*words, *small, "--scans", "a", cwd=folder), 2, "--scans 'a'", "1,2,3")
     refused(xctvol(*words, *small, "--scans", "2,9", cwd=folder), 3, "pairs holds 3", "9 cannot")
     refused(xctvol(*words, *small, "--scans", "1", cwd=folder), 3, "begin with 2 slices")

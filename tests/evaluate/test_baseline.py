@@ -4,7 +4,6 @@ import csv
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,7 +27,6 @@ from xctvol.stages.evaluate import evaluate, features, open_scores
 from xctvol.stages.evaluate.forest import draw
 from xctvol.volume.window import Window
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 LEARNED, HELD_OUT = (6, 18), (10, 14)
 FILES = ("scores.csv", "per_image.csv", "confusion.csv", "evaluate.json", "scores.png")
 
@@ -190,13 +188,13 @@ def test_threads_and_interruptions_change_nothing(
 
 def test_what_does_not_fit_is_refused(model, annotated, held_out, tmp_path):
     swapped = open_pairs(annotated.folder, Materials(PHANTOM_MATERIALS.table[::-1]))
-    with pytest.raises(InputError, match=r"would learn vein, .* show background"):
+    with pytest.raises(InputError, match=r"show vein, .* but those in .* background"):
         evaluate([model], held_out, tmp_path / "scores", baseline=swapped)
     image = tifffile.imread(annotated[0].image)
     mask = tifffile.imread(annotated[0].files[1])
     write_pair(tmp_path / "bytes", "s0", (image >> 8).astype(np.uint8), mask)
     narrow = open_pairs(tmp_path / "bytes", PHANTOM_MATERIALS)
-    with pytest.raises(InputError, match=r"learn from uint8 images .* are uint16"):
+    with pytest.raises(InputError, match=r"hold uint8 but those in .* uint16"):
         evaluate([model], held_out, tmp_path / "scores", baseline=narrow)
 
 
@@ -229,14 +227,13 @@ def test_without_scikit_learn_it_says_what_to_install(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"needs the real scans in {DATA}")
-def test_sandstone_is_learned_from_the_other_slices(tmp_path):
+def test_sandstone_is_learned_from_the_other_slices(real_data, tmp_path):
     colors = {"pore": [0, 0, 255], "quartz": [255, 0, 0], "clay": [0, 255, 0]}
     colors["pyrite"] = [255, 255, 0]
     table = [{"name": name, "mask": [color]} for name, color in colors.items()]
     materials = Materials.from_json(table)
     for kind in ("images", "masks"):
-        *learned, last = sorted((DATA / "sandstone" / kind).glob("*.tif"))[::2]
+        *learned, last = sorted(real_data("sandstone", kind).glob("*.tif"))[::2]
         for file in (*learned, last):
             folder = tmp_path / ("held-out" if file == last else "annotated") / kind
             folder.mkdir(parents=True, exist_ok=True)

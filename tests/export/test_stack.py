@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import SimpleITK
 import tifffile
-from PIL import Image as Picture
+from PIL import Image as Pillow
 
 from xctvol.errors import InputError, PlanError, UsageError
-from xctvol.grid import Block, Box
+from xctvol.grid import Box
 from xctvol.stages.export import export
 from xctvol.stages.export.imagej import ImageJStack
-from xctvol.stages.export.picture import Picture as Part
+from xctvol.stages.export.picture import Picture
 from xctvol.stages.export.stack import CopySlab
 from xctvol.units import Spacing
-from xctvol.volume import halve_grey, halve_labels, open_volume
+from xctvol.volume import Codec, Image, halve_grey, halve_labels, open_volume
 
 
 def itk(path):
@@ -43,7 +43,7 @@ def test_imagej_has_every_voxel_and_its_size(scan, tmp_path):
 def test_imagej_shows_labels_in_the_colours_of_their_materials(scan, tmp_path):
     path = export(scan.labels, tmp_path / "a.tif").run()
     np.testing.assert_array_equal(tifffile.imread(path), scan.found)
-    with Picture.open(path) as picture:
+    with Pillow.open(path) as picture:
         picture.seek(149)
         shown = np.asarray(picture.convert("RGB"))
     colors = np.zeros((256, 3), np.uint8)
@@ -86,16 +86,16 @@ def test_a_single_slice_is_a_stack_too(scan, tmp_path):
     np.testing.assert_array_equal(tifffile.imread(path).squeeze(), scan.grey[7, :, :3])
 
 
-def test_more_than_4_gb_are_one_entry_and_all_slices(tmp_path, monkeypatch):
-    """The file is sparse: only its last slab is written."""
+def test_more_than_4_gb_are_one_entry_and_all_slices(tmp_path):
+    """Volume and file are sparse: of both only the last slab is written."""
     shape, path = (1100, 2000, 2100), tmp_path / "a.tif"
     last = np.random.default_rng(0).integers(0, 255, (12, *shape[1:]), np.uint8)
-    monkeypatch.setattr(Part, "read", lambda _, __, out: np.copyto(out, last))
-    um = Spacing(1, 1, 1)
-    part = Part(tmp_path, 0, Box.whole(shape), last.dtype, um, um)
-    ImageJStack().begin(path, part, {})
-    box = Box((1088, 0, 0), shape)
-    CopySlab(part, ImageJStack(), path)(Block(17, box, box))
+    image = Image(tmp_path / "a.zarr", shape, last.dtype, Codec("zstd"))
+    image.write_levels(1088, [last])
+    image.finish(Spacing(1, 1, 1), {}, {})
+    picture = Picture.of(open_volume(image.path), 0, None)
+    ImageJStack().begin(path, picture, {})
+    CopySlab(picture, ImageJStack(), path)(picture.blocks()[-1])
     with tifffile.TiffFile(path) as file:
         assert len(file.pages) == 1
         assert file.imagej_metadata["images"] == 1100

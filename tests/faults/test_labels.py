@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from xctvol.volume import label_names, list_label
+from xctvol.volume import label_names, list_label, unlist_label
 from xctvol.volume.metadata import group
 
 RUNS = 2
@@ -14,7 +14,7 @@ NAMES = 40
 FINISH = """
 import sys
 from pathlib import Path
-from xctvol.volume import list_label
+from xctvol.volume import list_label, unlist_label
 from xctvol.volume.metadata import group
 
 volume, run, names = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -23,9 +23,9 @@ sys.stdin.readline()
 for n in range(names):
     name = f"{run}-{n}"
     group(volume / "labels" / name, {"image-label": {}}, {"recipe": {}})
-    list_label(volume, name, listed=True)
+    list_label(volume, name)
     if n % 4 == 3:
-        list_label(volume, name, listed=False)
+        unlist_label(volume, name)
         (volume / "labels" / name / "zarr.json").unlink()
 """
 
@@ -63,31 +63,32 @@ def volume(tmp_path):
 def test_only_what_is_finished_and_ours_is_entered_unasked(volume):
     """As when a run was killed before it entered what it had finished."""
     group(volume / "labels", {"labels": ["first"]}, {})
-    list_label(volume, "asked", listed=True)
+    list_label(volume, "asked")
     assert label_names(volume) == ["first", "asked", "ours"]
 
 
 def test_what_is_taken_out_stays_out(volume):
-    list_label(volume, "ours", listed=False)
+    unlist_label(volume, "ours")
     assert label_names(volume) == []
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from xctvol.volume import list_label
+from xctvol.volume import list_label, unlist_label
 
 os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)  # all is written, nothing is in place
-list_label(Path(sys.argv[1]), sys.argv[2], listed=sys.argv[3] == "True")
+{change}(Path(sys.argv[1]), sys.argv[2])
 """
 
 
-@pytest.mark.parametrize("listed", [True, False])
-def test_what_a_killed_run_leaves_of_the_list_goes_with_its_labels(volume, listed):
+@pytest.mark.parametrize("change", ["list_label", "unlist_label"])
+def test_what_a_killed_run_leaves_of_the_list_goes_with_its_labels(volume, change):
     """Others may be writing their own list at that moment, so nobody could clean up beside it."""
     group(volume / "labels", {"labels": ["theirs", "ours"]}, {})
     before = {*volume.rglob("*")}
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(volume), "ours", str(listed)])
+    code = KILLED.replace("{change}", change)
+    killed = subprocess.run([sys.executable, "-c", code, str(volume), "ours"])
     assert killed.returncode == -9
     (left,) = {*volume.rglob("*")} - before
     assert left.suffix == ".partial"

@@ -226,7 +226,16 @@ def test_blocks_are_whole_chunks_and_not_too_large(shape, chunk, block):
 
 def test_the_command_takes_all_options(labels, tmp_path):
     out = tmp_path / "out"
-    typed = ["--materials", "label 1, label 3", "--tissue", "label 1", "--min-volume", "2um3"]
+    typed = [
+        "--material",
+        "label 1",
+        "--material",
+        "label 3",
+        "--tissue",
+        "label 1",
+        "--min-volume",
+        "2um3",
+    ]
     typed += ["--instances", "n", "--connectivity", "18", "--cluster", "serial", "--quiet"]
     command = ["measure", str(labels.volume.path), "--output", str(out), *typed]
     done = CliRunner().invoke(app, command)

@@ -1,7 +1,6 @@
 """Published segmentations with known answers."""
 
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,34 +11,26 @@ from xctvol.sources.phantom import PHANTOM_MATERIALS, Phantom
 from xctvol.stages.measure import measure
 from xctvol.units import Spacing
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-GLANDS = DATA / "measure_citrus_glands"
-ROOTS = DATA / "measure_big_sparse"
 CITRUS = Spacing(57.5, 57.5, 57.5)
 
 
-def needs(folder: Path) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(not folder.exists(), reason=f"no {folder.name} in shared/data")
-
-
 @pytest.fixture
-def glands(labels_of):
-    image = tifffile.imread(GLANDS / "WR05_CRC3605_18B-19-5_glands.tif")
+def glands(real_data, labels_of):
+    image = tifffile.imread(real_data("measure_citrus_glands", "WR05_CRC3605_18B-19-5_glands.tif"))
     return labels_of((image > 0).astype(np.uint8), CITRUS, Materials.numbered([1]))
 
 
-@needs(GLANDS)
 @pytest.mark.slow
-def test_citrus_glands_are_those_of_the_authors(glands, tmp_path):
+def test_citrus_glands_are_those_of_the_authors(glands, real_data, tmp_path):
     tables = measure(glands, tmp_path / "out", connectivity=6).run()
     assert len(tables.regions) == 5018
     assert tables.materials["voxels"].tolist() == [290577]
-    published = np.loadtxt(GLANDS / "WR05_CRC3605_18B-19-5_L03_glands.csv", delimiter=",")
+    table = real_data("measure_citrus_glands", "WR05_CRC3605_18B-19-5_L03_glands.csv")
+    published = np.loadtxt(table, delimiter=",")
     centroids = tables.regions[["centroid_z", "centroid_y", "centroid_x"]].to_numpy()
     np.testing.assert_allclose(centroids, published, rtol=0, atol=1e-9)
 
 
-@needs(GLANDS)
 @pytest.mark.slow
 @pytest.mark.parametrize(("connectivity", "count"), [(18, 4744), (26, 4616)])
 def test_touching_glands_join(glands, tmp_path, connectivity, count):
@@ -47,11 +38,11 @@ def test_touching_glands_join(glands, tmp_path, connectivity, count):
     assert tables.materials["regions"].tolist() == [count]
 
 
-@needs(ROOTS)
 @pytest.mark.slow
-def test_root_system_is_one_region_through_many_blocks(labels_of, tmp_path):
+def test_root_system_is_one_region_through_many_blocks(labels_of, real_data, tmp_path):
+    path = real_data("measure_big_sparse", "Cropped_prediction_8bit.npy.zip")
     with (
-        zipfile.ZipFile(ROOTS / "Cropped_prediction_8bit.npy.zip") as archive,
+        zipfile.ZipFile(path) as archive,
         archive.open("Cropped_prediction_8bit.npy") as file,
     ):
         roots = (np.load(file) > 0).astype(np.uint8)

@@ -1,7 +1,5 @@
 """Folders of pairs: complete, of one size, and read as they are."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tifffile
@@ -11,7 +9,6 @@ from xctvol.errors import InputError
 from xctvol.materials import Materials
 from xctvol.pairs import open_pairs
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 TWO = Materials.from_json([{"name": "dark", "mask": 0}, {"name": "bright", "mask": 255}])
 SANDSTONE = Materials.from_json(
     [
@@ -21,8 +18,6 @@ SANDSTONE = Materials.from_json(
         {"name": "pyrite", "mask": [255, 255, 0]},
     ]
 )
-
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"there is no {DATA}")
 
 
 def write(folder, name, image, mask, suffix="tif"):
@@ -161,9 +156,8 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path, image, mask, make, messa
         open_pairs(tmp_path, TWO).check()
 
 
-@needs_data
-def test_sandstone_is_decoded_exactly():
-    pairs = open_pairs(DATA / "sandstone", SANDSTONE)
+def test_sandstone_is_decoded_exactly(real_data):
+    pairs = open_pairs(real_data("sandstone"), SANDSTONE)
     assert [p.name[-4:] for p in pairs] == ["0000", "0050", "0100", "0150", "0200"]
     pair = pairs[0]
     annotated = pair.read(SANDSTONE)
@@ -172,11 +166,10 @@ def test_sandstone_is_decoded_exactly():
     assert np.array_equal(annotated.image, tifffile.imread(pair.image))
 
 
-@needs_data
-def test_the_soft_edges_of_a_real_mask_are_refused(tmp_path):
+def test_the_soft_edges_of_a_real_mask_are_refused(real_data, tmp_path):
     for kind, name in (("images", "train_input.tif"), ("masks", "train_output.tif")):
         (tmp_path / kind).mkdir()
-        (tmp_path / kind / "slice.tif").symlink_to(DATA / "aps_handseg" / name)
+        (tmp_path / kind / "slice.tif").symlink_to(real_data("aps_handseg", name))
     values, counts = np.unique(
         tifffile.imread(tmp_path / "masks" / "slice.tif"), return_counts=True
     )
@@ -187,13 +180,12 @@ def test_the_soft_edges_of_a_real_mask_are_refused(tmp_path):
     assert f"{values[second]} ({counts[second]})" in str(error.value)
 
 
-@needs_data
-def test_a_hand_drawn_leaf_is_read_right(tmp_path):
+def test_a_hand_drawn_leaf_is_read_right(real_data, tmp_path):
     stem = "C_I_12_Strip1_00"
     for kind, name in (("images", "b_paganin"), ("masks", "d_labelled")):
         (tmp_path / kind).mkdir()
         (tmp_path / kind / "leaf.png").symlink_to(
-            DATA / "leaf_slice" / f"{stem}{name}-slice0440.png"
+            real_data("leaf_slice", f"{stem}{name}-slice0440.png")
         )
     values = (0, 85, 128, 152, 170, 255)
     leaf = Materials.from_json([{"name": f"tissue {v}", "mask": v} for v in values])
@@ -219,15 +211,14 @@ def test_names_that_are_numbers_are_of_the_folder_s_scan(tmp_path, image, mask):
     assert open_pairs(tmp_path / "leaf", TWO).scans == ("leaf",)
 
 
-@needs_data
-def test_real_scans_in_folders_of_their_own(tmp_path):
+def test_real_scans_in_folders_of_their_own(real_data, tmp_path):
     """Four scans of other sizes, and masks whose names say more than those of their images."""
     groups = {"A": (1, 300), "B": (103, 738), "C": (394, 622), "D": (1501, 1503)}
     for scan, numbers in groups.items():
         for number in numbers:
             for kind, suffix in (("images", ""), ("masks", "_label")):
                 (tmp_path / scan / kind).mkdir(parents=True, exist_ok=True)
-                source = DATA / "nmc_nanoct" / kind / f"{number}{suffix}.tif"
+                source = real_data("nmc_nanoct", kind, f"{number}{suffix}.tif")
                 (tmp_path / scan / kind / f"{number}.tif").symlink_to(source)
     three = Materials.from_json([{"name": str(v), "mask": v} for v in range(3)])
     pairs = open_pairs(tmp_path, three)
@@ -238,4 +229,4 @@ def test_real_scans_in_folders_of_their_own(tmp_path):
         assert fact.dtype == "float32"
         assert fact.pixels == tuple(np.bincount(truth.ravel(), minlength=3))
     with pytest.raises(InputError, match=r"no mask for 1\.tif"):
-        open_pairs(DATA / "nmc_nanoct", three)
+        open_pairs(real_data("nmc_nanoct"), three)

@@ -17,8 +17,6 @@ from xctvol.grid import Box
 from xctvol.labels import open_labels
 from xctvol.tables import open_tables
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"needs the real scans in {DATA}")
 UNET = ("--architecture", "unet")
 SERIAL = ("--cluster", "serial")
 
@@ -45,8 +43,8 @@ def check_slices(folder, found, materials, spacing):
             assert row.perimeter_um == pytest.approx(perimeter(plane) * spacing, rel=1e-9)
 
 
-def test_citrus_glands_equal_what_their_authors_published(tmp_path):
-    glands = DATA / "measure_citrus_glands"
+def test_citrus_glands_equal_what_their_authors_published(real_data, tmp_path):
+    glands = real_data("measure_citrus_glands")
     volume = next(glands.glob("*_glands.tif"))
     with contextlib.chdir(tmp_path):
         options = ("--labels", "--binarize", "--spacing", "57.5um", *SERIAL)
@@ -63,7 +61,7 @@ def test_citrus_glands_equal_what_their_authors_published(tmp_path):
 
 
 @pytest.mark.slow
-def test_sandstone(tmp_path):
+def test_sandstone(real_data, tmp_path):
     """Train on four annotated slices, score on the fifth, segment and measure all five."""
     colors = {"pore": [0, 0, 255], "quartz": [255, 0, 0], "clay": [0, 255, 0]}
     colors["pyrite"] = [255, 255, 0]
@@ -71,7 +69,7 @@ def test_sandstone(tmp_path):
     with contextlib.chdir(tmp_path):
         Path("sandstone.toml").write_text(table)
         for kind in ("images", "masks"):
-            for number, file in enumerate(sorted((DATA / "sandstone" / kind).glob("*.tif"))):
+            for number, file in enumerate(sorted(real_data("sandstone", kind).glob("*.tif"))):
                 folder = Path("held-out" if number == 4 else "annotated", kind)
                 folder.mkdir(parents=True, exist_ok=True)
                 part = slice(None) if number == 4 else slice(512)  # a quarter is enough to learn
@@ -81,12 +79,12 @@ def test_sandstone(tmp_path):
         scores = xctvol("evaluate", "m.safetensors", "held-out", "--output", "scores")
         macro = float(scores["macro-F1"][0].rpartition(" ")[2])
         assert macro > 0.6
-        images = DATA / "sandstone" / "images"
+        images = real_data("sandstone", "images")
         xctvol("convert", images, "s.zarr", "--spacing", "111.575,2.2315,2.2315um", *SERIAL)
         xctvol("segment", "s.zarr", "m.safetensors", *SERIAL)
         xctvol("measure", "s.zarr", *SERIAL)
         found, materials = labels_of("s.zarr")
-        truth = np.asarray(Image.open(sorted((DATA / "sandstone/masks").glob("*.tif"))[4]))
+        truth = np.asarray(Image.open(sorted(real_data("sandstone", "masks").glob("*.tif"))[4]))
         pore = (truth == colors["pore"]).all(axis=-1)
         overlap = 2 * np.count_nonzero(pore & (found[4] == 1))
         assert overlap / (np.count_nonzero(pore) + np.count_nonzero(found[4] == 1)) > 0.9
@@ -97,8 +95,8 @@ def test_sandstone(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scan", ["volume_bone_slices", "volume_sand"])
-def test_volumes_segmented_by_a_model_trained_on_thresholded_slices(tmp_path, scan):
-    source, spacing = DATA / scan, 19.5
+def test_volumes_segmented_by_a_model_trained_on_thresholded_slices(real_data, tmp_path, scan):
+    source, spacing = real_data(scan), 19.5
     if scan == "volume_sand":
         source = next(source.glob("*.raw"))
         voxels = np.fromfile(source, np.uint8).reshape(100, 200, 200)

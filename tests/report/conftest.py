@@ -87,7 +87,7 @@ def make_scan(folder, shape):
         {"image-label": image_label(MATERIALS, "../../")},
         {"recipe": segment.to_json(), "materials": MATERIALS.to_json()},
     )  # fmt: skip  # as above
-    list_label(path, "tissue", listed=True)
+    list_label(path, "tissue")
     labels = open_labels(path, "tissue")
     scores = folder / "scores"
     scores.mkdir()

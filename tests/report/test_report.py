@@ -36,7 +36,7 @@ class Page(HTMLParser):
 
 
 def plan(scan, output):
-    return report(scan.volume, scan.labels, scan.tables, scan.scores, output)
+    return report(scan.volume, scan.labels, output, tables=scan.tables, scores=scan.scores)
 
 
 @pytest.fixture(scope="session")
@@ -154,7 +154,7 @@ def test_a_folder_is_no_report(scan, tmp_path):
 def test_labels_of_another_scan_are_refused(scan, tmp_path):
     other = replace(scan.volume, levels=(replace(scan.volume.levels[0], shape=(24, 60, 81)),))
     with pytest.raises(InputError, match=r"\(24, 60, 80\).*\(24, 60, 81\).*of another scan"):
-        report(other, scan.labels, None, None, tmp_path / "quercus.html")
+        report(other, scan.labels, tmp_path / "quercus.html")
 
 
 def test_measurements_of_other_labels_are_refused(scan, tmp_path):

@@ -168,7 +168,7 @@ def analysed(labels, output):
     """Tables and a page about labels, in the folder `output`."""
     volume = labels.scan
     tables = measure(labels, output / "tables", intensity=volume, instances="regions").run()
-    return report(volume, labels, tables, None, output / "leaf.html").run()
+    return report(volume, labels, output / "leaf.html", tables=tables).run()
 
 
 def test_labels_are_those_of_the_local_volume(leaf, bucket, tmp_path):

@@ -1,11 +1,7 @@
-"""What the tests of sources share: reading a whole source, and where the real scans are."""
-
-from pathlib import Path
+"""What the tests of sources share: reading a whole source."""
 
 import numpy as np
 import pytest
-
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 @pytest.fixture
@@ -20,10 +16,3 @@ def read():
         return out
 
     return whole
-
-
-@pytest.fixture
-def data():
-    if not DATA.is_dir():
-        pytest.skip(f"the real scans are not at {DATA}")
-    return DATA

@@ -51,8 +51,8 @@ def by_pydicom(files):
         yield item.pixel_array * item.RescaleSlope + item.RescaleIntercept
 
 
-def test_a_real_series(data, read):
-    source = open_source(data / "formats" / "dicom_series")
+def test_a_real_series(real_data, read):
+    source = open_source(real_data("formats", "dicom_series"))
     assert source.shape == (10, 512, 512)
     assert source.dtype == np.int16
     z = [pydicom.dcmread(p, stop_before_pixels=True).ImagePositionPatient[2] for p in source.files]
@@ -102,7 +102,7 @@ def test_other_orientations_are_ordered_along_their_own_normal(tmp_path, orienta
     [
         ([0, 1, 2, 4, 5, 6], "1 mm apart, but not i2 and i3: 2 mm"),
         ([0, 1, 2, 2, 3, 4], "1 mm apart, but not i2 and i3: 0 mm"),
-        ([0, 1, 2, 3.02, 4, 5], r"i2 and i3: 1\.02 mm; i3 and i4: 0\.98 mm"),
+        ([0, 1, 2, 3.02, 4, 5], r"i2 and i3: 1\.02 mm, i3 and i4: 0\.98 mm"),
         ([1, 1, 1, 1, 1, 1], "0 mm apart, but not i0 and i1: 0 mm"),
     ],
 )

@@ -20,8 +20,8 @@ def by_pillow(path):
             yield np.asarray(image)
 
 
-def test_sandstone_slices_and_masks(data, read):
-    source = open_source(data / "sandstone" / "images")
+def test_sandstone_slices_and_masks(real_data, read):
+    source = open_source(real_data("sandstone", "images"))
     assert source.shape == (5, 1024, 996)
     assert source.spacing is None
     assert "every 50th" in "\n".join(source.summary())
@@ -30,13 +30,13 @@ def test_sandstone_slices_and_masks(data, read):
     one = open_source(source.files[0])
     assert one.spacing.x == pytest.approx(1e6 / 448139)
     with pytest.raises(InputError, match="colour image"):
-        open_source(data / "sandstone" / "masks")
-    for path in sorted((data / "sandstone" / "masks").iterdir()):
+        open_source(real_data("sandstone", "masks"))
+    for path in sorted(real_data("sandstone", "masks").iterdir()):
         np.testing.assert_array_equal(read_image(path), next(by_pillow(path)))
 
 
-def test_bone_slices(data, read):
-    source = open_source(data / "volume_bone_slices")
+def test_bone_slices(real_data, read):
+    source = open_source(real_data("volume_bone_slices"))
     assert source.shape == (64, 200, 200)
     assert (source.files[0].name, source.files[63].name) == (
         "3155_D_4_bc_0000.tif",
@@ -45,26 +45,26 @@ def test_bone_slices(data, read):
     np.testing.assert_array_equal(read(source)[31], next(by_pillow(source.files[31])))
 
 
-def test_sand(data, read):
-    path = data / "volume_sand" / "sand_200x200x100_uint8.raw"
+def test_sand(real_data, read):
+    path = real_data("volume_sand", "sand_200x200x100_uint8.raw")
     source = open_source(path)
     assert source.shape == (100, 200, 200)
     np.testing.assert_array_equal(read(source).ravel(), np.fromfile(path, np.uint8))
 
 
-def test_citrus_glands(data, read):
+def test_citrus_glands(real_data, read):
     """The voxels that the authors counted in their table."""
-    source = open_source(data / "measure_citrus_glands")
+    source = open_source(real_data("measure_citrus_glands"))
     assert source.shape == (387, 392, 393)
-    [table] = (data / "measure_citrus_glands").glob("*_L03.csv")
+    [table] = real_data("measure_citrus_glands").glob("*_L03.csv")
     voxels = int(table.read_text().split(",")[-2])
     assert voxels == 290577
     assert np.count_nonzero(read(source)) == voxels
 
 
-def test_padded_deflate_strips(data, read):
+def test_padded_deflate_strips(real_data, read):
     """Strict decoders refuse every page of this file; Pillow reads it."""
-    path = data / "formats" / "tiff" / "bone_7H3B_B1.tif"
+    path = real_data("formats", "tiff", "bone_7H3B_B1.tif")
     source = open_source(path)
     assert source.shape == (600, 250, 350)
     out = np.empty((2, 250, 350), np.uint8)
@@ -84,8 +84,8 @@ def test_padded_deflate_strips(data, read):
         ("tiff_oddities/10ct_32bit_128.tiff", "f4"),
     ],
 )
-def test_awkward_encodings(data, read, name, dtype):
-    path = data / "formats" / name
+def test_awkward_encodings(real_data, read, name, dtype):
+    path = real_data("formats", name)
     source = open_source(path)
     assert source.dtype == np.dtype(dtype)
     for plane, expected in zip(read(source), by_pillow(path), strict=True):
@@ -105,13 +105,13 @@ def test_awkward_encodings(data, read, name, dtype):
         "leaf_slice/C_I_12_Strip1_00b_paganin-slice0440.png",
     ],
 )
-def test_every_format_becomes_a_volume(data, tmp_path, read, name):
-    source = open_source(data / name, spacing=Spacing(3, 2, 1))
+def test_every_format_becomes_a_volume(real_data, tmp_path, read, name):
+    source = open_source(real_data(name), spacing=Spacing(3, 2, 1))
     volume = convert(source, tmp_path / "v.zarr").run()
     np.testing.assert_array_equal(volume.read(Box.whole(volume.shape)), read(source))
 
 
-def test_what_makes_no_scan_is_refused_in_a_line(data):
+def test_what_makes_no_scan_is_refused_in_a_line(real_data):
     for name in (
         "formats/tiff",
         "formats/tiff_oddities",
@@ -126,25 +126,25 @@ def test_what_makes_no_scan_is_refused_in_a_line(data):
         "README.md",
     ):
         with pytest.raises(InputError) as caught:
-            open_source(data / name)
-        assert str(data / name) in str(caught.value)
+            open_source(real_data(name))
+        assert str(real_data(name)) in str(caught.value)
         assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "name", ["hopper_bigtiff.tif", "tiff_adobe_deflate.tif", "tiff_strip_planar_lzw.tiff"]
 )
-def test_colour_images_of_every_layout(data, name):
-    path = data / "formats" / "tiff_oddities" / name
+def test_colour_images_of_every_layout(real_data, name):
+    path = real_data("formats", "tiff_oddities", name)
     np.testing.assert_array_equal(read_image(path), next(by_pillow(path)))
 
 
-def test_resolution_per_inch_is_not_believed(data):
-    assert open_source(data / "aps_handseg" / "train_input.tif").spacing is None
+def test_resolution_per_inch_is_not_believed(real_data):
+    assert open_source(real_data("aps_handseg", "train_input.tif")).spacing is None
 
 
-def test_leaf_slice(data, read):
-    paths = sorted((data / "leaf_slice").glob("*.png"))
+def test_leaf_slice(real_data, read):
+    paths = sorted(real_data("leaf_slice").glob("*.png"))
     assert len(paths) == 4
     for path in paths:
         source = open_source(path)
@@ -153,8 +153,8 @@ def test_leaf_slice(data, read):
     assert set(np.unique(read_image(paths[3]))) == {0, 85, 128, 152, 170, 255}
 
 
-def test_raw_projections_are_explained(data):
-    path = data / "formats" / "hdf5_dxchange" / "tooth.h5"
+def test_raw_projections_are_explained(real_data):
+    path = real_data("formats", "hdf5_dxchange", "tooth.h5")
     with pytest.raises(InputError, match="raw projections, as theta beside it shows"):
         open_source(path)
     for name in ("exchange/data", "/exchange/data_white"):
@@ -163,8 +163,8 @@ def test_raw_projections_are_explained(data):
 
 
 @pytest.mark.parametrize("name", ["example_ct_sm.nii.gz", "example_seg.nii.gz"])
-def test_nifti_with_labels(data, read, name):
-    path = data / "formats" / "nifti_ct_labelled" / name
+def test_nifti_with_labels(real_data, read, name):
+    path = real_data("formats", "nifti_ct_labelled", name)
     source = open_source(path)
     image = nibabel.load(path)
     assert source.shape == (30, 101, 122)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -247,16 +246,12 @@ def test_the_phantom_converts_without_files(tmp_path):
     assert volume.read(Box.whole(volume.shape)).std() > 0
 
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the real scans in {SHARED}")
-def test_real_stacks_equal_an_independent_reader(tmp_path):
-    bone = SHARED / "volume_bone_slices"
+def test_real_stacks_equal_an_independent_reader(real_data, tmp_path):
+    bone = real_data("volume_bone_slices")
     volume = convert(open_source(bone, spacing=SPACING), tmp_path / "bone.zarr").run()
     expected = np.stack([tifffile.imread(f) for f in sorted(bone.glob("*.tif"))])
     np.testing.assert_array_equal(volume.read(Box.whole(volume.shape)), expected)
-    raw = next((SHARED / "volume_sand").glob("*.raw"))
+    raw = next(real_data("volume_sand").glob("*.raw"))
     volume = convert(open_source(raw, spacing=SPACING), tmp_path / "sand.zarr").run()
     expected = np.fromfile(raw, np.uint8).reshape(100, 200, 200)
     np.testing.assert_array_equal(volume.read(Box.whole(volume.shape)), expected)

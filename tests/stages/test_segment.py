@@ -1,5 +1,7 @@
 """segment: labels equal to the plain network on every voxel, however the slabs are scheduled."""
 
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +12,8 @@ import yaozarrs
 import zarr
 from ome_zarr_models import open_ome_zarr
 
-from xctvol.errors import InputError, PlanError
+from xctvol import stopping
+from xctvol.errors import InputError, PlanError, StoppedError
 from xctvol.execution import Dask
 from xctvol.grid import Box
 from xctvol.labels import open_labels
@@ -173,6 +176,31 @@ def test_existing_labels_of_another_model_are_kept(tmp_path):
     other = model_of(tmp_path, grey=GreyScale("uint8", Window(0, 200), 0.5, 0.2))
     with pytest.raises(PlanError, match="other model"):
         segment(open_volume(tmp_path / "a.zarr"), other, device="cpu").run()
+
+
+class Interrupted(torch.nn.Module):
+    """A network during which Ctrl-C is pressed twice, when it sees slices of the scan."""
+
+    def __init__(self, materials):
+        super().__init__()
+        self.last = torch.nn.Conv2d(1, materials, 1)
+
+    def forward(self, slices):
+        if slices.shape[-2:] == (40, 50):
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+        return self.last(slices)
+
+
+def test_a_slab_that_is_dropped_is_no_fault_of_its_slices(tmp_path):
+    volume = volume_of(np.ones((2, 40, 50), np.uint8), tmp_path)
+    model = model_of(tmp_path, f"{__name__}:Interrupted")
+    with stopping.stopping_on_signals(), pytest.raises(StoppedError) as caught:
+        segment(volume, model, device="cpu").run()
+    assert caught.value.exit_code == 130
+    assert str(caught.value).startswith("stopped by SIGINT; what is finished is kept")
+    with stopping.stopping_on_signals():
+        pass  # forgets it, for the other tests of this process
 
 
 def test_a_model_that_changes_under_a_plan_is_refused(tmp_path):

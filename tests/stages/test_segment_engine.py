@@ -243,7 +243,7 @@ def test_only_where_a_mask_is(scan):
         image.write(block.write.start[0], mask[block.write.slices], halve_labels)
     image.finish(volume.spacing, {"image-label": {}}, {"materials": MATERIALS.to_json()})
     (volume.path / "labels/zarr.json").unlink(missing_ok=True)
-    list_label(volume.path, "mask", listed=True)
+    list_label(volume.path, "mask")
     masked = open_labels(volume.path, "mask")
     labels = plan_of(scan, "masked", Grey(), mask=masked).run()
     np.testing.assert_array_equal(found(labels), (1 + scan[2] // 86) * (mask > 0))

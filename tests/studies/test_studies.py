@@ -24,7 +24,7 @@ from xctvol.studies.product import Trial
 from xctvol.studies.trial import annotated_by
 
 SMALL = {"architecture": "unet", "crop": 16, "batch": 4, "device": "cpu"}
-QUICK = {**SMALL, "annotated": [1, 2], "epochs": [1, 2], "replicates": 1}
+QUICK = {**SMALL, "scans": [1, 2], "epochs": [1, 2], "replicates": 1}
 
 
 class StoppedError(Exception):
@@ -84,7 +84,7 @@ def test_every_trial_is_trained_and_scored(leaves, held_out, tmp_path):
 @pytest.mark.slow
 def test_a_stopped_study_continues(leaves, held_out, tmp_path):
     """Finished trials are not done again, the one at hand goes on, and the files are equal."""
-    options = {**QUICK, "annotated": [2], "epochs": [2], "replicates": 2}
+    options = {**QUICK, "scans": [2], "epochs": [2], "replicates": 2}
     undisturbed, stopped = (study(leaves, held_out, tmp_path / n, **options) for n in "ab")
     undisturbed.run()
 
@@ -111,7 +111,7 @@ from xctvol.studies import study
 torch.set_num_threads(1)
 two = Materials.from_json([{"name": "ground", "mask": 0}, {"name": "disk", "mask": 255}])
 leaves, held_out = (open_pairs(folder, two) for folder in sys.argv[1:3])
-study(leaves, held_out, sys.argv[3], annotated=[2], epochs=[8], replicates=2, architecture="unet",
+study(leaves, held_out, sys.argv[3], scans=[2], epochs=[8], replicates=2, architecture="unet",
       crop=16, batch=4, device="cpu").run(listen=lambda p: print(p.block, p.done, flush=True))
 """
 
@@ -137,7 +137,7 @@ def test_kill_9_changes_nothing(leaves, held_out, tmp_path):
 
 @pytest.mark.slow
 def test_workers_give_the_same(leaves, held_out, tmp_path):
-    options = {**QUICK, "annotated": [1], "epochs": [2], "replicates": 2}
+    options = {**QUICK, "scans": [1], "epochs": [2], "replicates": 2}
     one, many = (study(leaves, held_out, tmp_path / name, **options) for name in "ab")
     one.run()
     many.run(Dask(workers=2))
@@ -146,7 +146,7 @@ def test_workers_give_the_same(leaves, held_out, tmp_path):
 
 def test_slices_count_where_all_are_of_one_scan(leaves, held_out, tmp_path):
     one = Pairs(leaves.folder, leaves.materials, tuple(p for p in leaves if p.scan == "leaf-b"))
-    plan = study(one, held_out, tmp_path / "s", **{**QUICK, "annotated": [2]})
+    plan = study(one, held_out, tmp_path / "s", **{**QUICK, "scans": [2]})
     assert "2 slices, 1, 2 epochs" in str(plan)
     with pytest.raises(InputError, match=r"another one has to choose .* begin with 2 slices"):
         study(one, held_out, tmp_path / "s", **QUICK)
@@ -171,8 +171,8 @@ def test_scans_are_annotated_one_after_the_other(leaves):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"annotated": [4]}, InputError, "holds 3 annotated scans, so 4 cannot be studied"),
-        ({"annotated": []}, UsageError, "numbers of scans from 1 on"),
+        ({"scans": [4]}, InputError, "holds 3 annotated scans, so 4 cannot be studied"),
+        ({"scans": []}, UsageError, "numbers of scans from 1 on"),
         ({"epochs": [0, 1]}, UsageError, "numbers of epochs from 1 on"),
         ({"replicates": 0}, UsageError, "numbers of replicates from 1 on"),
         ({"split": "scan"}, UsageError, "one scan cannot be split by scan"),

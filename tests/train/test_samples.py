@@ -91,7 +91,7 @@ def test_an_epoch_of_whole_slices_has_each_once(sample):
 
 def test_the_rng_alone_decides(sample):
     first, second = (
-        [b.image for b in drawn([sample], 7, crop=12, batch=2, intensity=0.2)] for _ in "ab"
+        [b.image for b in drawn([sample], 7, crop=12, batch=2, jitter=0.2)] for _ in "ab"
     )
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
@@ -112,13 +112,13 @@ def test_a_slice_whose_marks_are_never_met_still_gives_crops():
     assert (batch.indices == IGNORE).all()
 
 
-def test_intensity_varies_brightness_and_contrast_of_some():
+def test_jitter_varies_brightness_and_contrast_of_some():
     """Grey values stay a straight line of what they were, within the bounds; marks stay."""
     grey = torch.linspace(-2, 2, 64)
     one = Sample(grey.expand(64, 64).contiguous(), torch.ones(64, 64, dtype=torch.uint8))
     lines = []
     for seed in range(200):
-        (batch,) = drawn([one], seed, intensity=0.3)
+        (batch,) = drawn([one], seed, jitter=0.3)
         values = batch.image[0].sort(-1).values[32]
         if torch.allclose(batch.image.sort(-1).values, values.expand(1, 64, 64), atol=1e-4):
             contrast, brightness = np.polyfit(grey.numpy(), values.numpy(), 1)

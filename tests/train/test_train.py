@@ -2,8 +2,7 @@
 
 import math
 import re
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -22,16 +21,20 @@ from xctvol.stages.train.fit import DivergedError, rng_of
 from xctvol.stages.train.log import read_log
 from xctvol.stages.train.replicate import _sample
 from xctvol.stages.train.select import choose
-from xctvol.stages.train.settings import Settings, settings_for
+from xctvol.stages.train.settings import Settings, TrainOptions, settings_for
 from xctvol.stages.train.splits import split_pairs
 from xctvol.volume import Window
 
-SANDSTONE = Path(__file__).resolve().parents[3] / "shared" / "data" / "sandstone"
 SMALL = {"architecture": "unet", "crop": 32, "batch": 4, "device": "cpu"}
 
 
 class StoppedError(Exception):
     pass
+
+
+def test_every_setting_is_an_option():
+    options = {"replicates", *TrainOptions.__annotations__}
+    assert options == {field.name for field in fields(Settings)}
 
 
 def stop_after(epoch):
@@ -100,7 +103,7 @@ def scored(model, pairs, names):
     [
         {"crop": 16, "batch": 2},
         {"crop": 0, "batch": 1},
-        {"loss": "dice", "schedule": "cosine", "intensity": 0.3, "accumulate": 2},
+        {"loss": "dice", "schedule": "cosine", "jitter": 0.3, "accumulate": 2},
         {"loss": "balanced", "checkpointing": True, "patience": 2},
     ],
 )
@@ -294,7 +297,7 @@ def test_one_pair_is_not_enough(pairs, tmp_path):
             "loss mse is not possible: it must be one of bce, cross-entropy, balanced, dice",
         ),
         ({"schedule": "step"}, "schedule step is not possible"),
-        ({"intensity": 1.5}, "intensity 1.5 is not possible: it must be from 0 to below 1"),
+        ({"jitter": 1.5}, "jitter 1.5 is not possible: it must be from 0 to below 1"),
         ({"patience": 0}, "patience 0"),
         ({"accumulate": 0}, "accumulate 0"),
         ({"learning_rate": 0.0}, "learning rate 0.0"),

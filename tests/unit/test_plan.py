@@ -1,154 +1,23 @@
-"""A toy product that runs through everything a plan promises.
-
-It adds up the numbers of its blocks in a folder. Every execution of a block leaves a line in
-`attempts`, beside the product, so the tests count work that was really done.
-"""
+"""What a plan promises, of one run after the other: the toy product is in conftest.py."""
 
 import contextlib
 import itertools
 import pickle
 import sys
-import threading
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 
-from xctvol.errors import InputError, PartialError, PlanError, UsageError
-from xctvol.files import read_json, remove_tree, write_json
-from xctvol.grid import Grid
-from xctvol.journal import Journal, Recipe
-from xctvol.plan import Plan, Progress, Serial, Stage, read_recipe, report, reporting
+from xctvol.errors import InputError, PartialError, PlanError
+from xctvol.files import write_json
+from xctvol.journal import Journal
+from xctvol.plan import Progress, Serial, Stage, read_recipe, report, reporting
 from xctvol.resources import free_disk
-
-GRID = Grid((12, 4, 4), (2, 4, 4))
-
-
-@dataclass(frozen=True)
-class Sums:
-    """The product: a folder with one number a block, and `sum.json`, written last."""
-
-    path: Path
-
-    @property
-    def work(self):
-        return self.path / ".work"
-
-    def made_by(self):
-        if self.path.is_file():
-            raise PlanError(f"{self.path} is not a sum")
-        if not (self.path / "sum.json").exists():
-            return None
-        return read_recipe(self.path, read_json(self.path / "sum.json")["made_by"])
-
-    def open(self):
-        return read_json(self.path / "sum.json")["sum"]
-
-    def remove(self):
-        (self.path / "sum.json").unlink(missing_ok=True)
-        remove_tree(self.path / "numbers")
-
-
-@dataclass(frozen=True)
-class Square:
-    """Square a block's number; the disk is full at the blocks in the folder `full`."""
-
-    path: Path
-
-    def __call__(self, block):
-        with open(self.path.with_name("attempts"), "a") as file:
-            file.write(f"{block.index}\n")
-        write_json(self.path / "numbers" / f"{block.index}.json", block.index)
-        if (self.path.with_name("full") / str(block.index)).exists():
-            raise PartialError("the disk is full")
-        report(1, "half")
-        return block.index**2
-
-
-@dataclass(frozen=True)
-class Conclude:
-    product: Sums
-    recipe: Recipe
-    journal: Journal
-
-    def __call__(self):
-        with open(self.product.path.with_name("concluded"), "a") as file:
-            file.write("plan\n")
-        total = sum(self.journal.results().values())
-        write_json(self.product.path / "sum.json", {"sum": total, "made_by": self.recipe.to_json()})
-
-
-@dataclass(frozen=True)
-class Together:
-    """Wait until so many blocks are under way in threads of their own."""
-
-    barrier: threading.Barrier
-
-    def __call__(self, block):
-        self.barrier.wait(timeout=10)
-        report(1, threading.current_thread().name)
-
-
-@dataclass(frozen=True)
-class Overtaken(Square):
-    """At block 3 another run of the same plan comes, does the rest, finishes and cleans up."""
-
-    missing: bool
-
-    def __call__(self, block):
-        if block.index == 3:
-            assert sum_of_squares(self.path).run() == SUM
-            if self.missing:
-                raise FileNotFoundError("what was being written is gone")
-        return super().__call__(block)
-
-
-def sum_of_squares(path, weight=1, speed="slow", **bounds):
-    product = Sums(path)
-    recipe = Recipe("add", {"scan": "leaf"}, {"weight": weight, "speed": speed})
-    journal = Journal(product.work / "square")
-    return Plan(
-        recipe=recipe,
-        product=product,
-        stages=(Stage("square", Square(path), GRID, journal),),
-        conclude=Conclude(product, recipe, journal),
-        **({"peak_memory": 1000, "reads": 2_000_000, "writes": 6_000} | bounds),
-    )
-
 
 SUM = sum(i**2 for i in range(6))
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "squares"
-
-
-@pytest.fixture
-def attempts(tmp_path) -> Callable[[], Counter]:
-    def attempts():
-        file = tmp_path / "attempts"
-        return Counter(int(line) for line in file.read_text().split()) if file.exists() else {}
-
-    return attempts
-
-
-@pytest.fixture
-def full(tmp_path):
-    """Says at which blocks the disk is full from now on."""
-
-    def full(*blocks):
-        remove_tree(tmp_path / "full")
-        for block in blocks:
-            (tmp_path / "full").mkdir(exist_ok=True)
-            (tmp_path / "full" / str(block)).touch()
-
-    return full
-
-
-def test_a_plan_touches_nothing_until_it_runs(path, tmp_path):
+def test_a_plan_touches_nothing_until_it_runs(sum_of_squares, path, tmp_path):
     plan = sum_of_squares(path)
     plan.check(Serial())
     assert not plan.finished()
@@ -156,7 +25,7 @@ def test_a_plan_touches_nothing_until_it_runs(path, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_does_every_block_once_and_leaves_only_the_product(path, attempts):
+def test_a_run_does_every_block_once_and_leaves_only_the_product(sum_of_squares, path, attempts):
     plan = sum_of_squares(path)
     assert plan.run() == SUM
     assert attempts() == dict.fromkeys(range(6), 1)
@@ -164,30 +33,13 @@ def test_a_run_does_every_block_once_and_leaves_only_the_product(path, attempts)
     assert sorted(file.name for file in path.iterdir()) == ["numbers", "sum.json"]
 
 
-def test_a_finished_plan_runs_nothing(path, attempts):
+def test_a_finished_plan_runs_nothing(sum_of_squares, path, attempts):
     sum_of_squares(path).run()
     assert sum_of_squares(path).run() == SUM
     assert attempts() == dict.fromkeys(range(6), 1)
 
 
-@dataclass(frozen=True)
-class JustFinished(Serial):
-    """Takes so long to start that another run has done everything."""
-
-    path: Path = Path()
-
-    def session(self, slots):
-        assert sum_of_squares(self.path).run() == SUM
-        return super().session(slots)
-
-
-def test_a_run_that_starts_as_another_finishes_does_nothing_again(path, attempts):
-    assert sum_of_squares(path).run(JustFinished(path=path)) == SUM
-    assert attempts() == dict.fromkeys(range(6), 1)
-    assert sorted(file.name for file in path.iterdir()) == ["numbers", "sum.json"]
-
-
-def test_a_rerun_does_only_what_is_missing(path, attempts, full):
+def test_a_rerun_does_only_what_is_missing(sum_of_squares, path, attempts, full):
     full(3)
     with pytest.raises(PartialError):
         sum_of_squares(path).run()
@@ -199,7 +51,7 @@ def test_a_rerun_does_only_what_is_missing(path, attempts, full):
     assert attempts() == {0: 1, 1: 1, 2: 1, 3: 2, 4: 1, 5: 1}
 
 
-def test_a_failed_conclusion_is_done_again_without_the_blocks(path, attempts):
+def test_a_failed_conclusion_is_done_again_without_the_blocks(sum_of_squares, path, attempts):
     def broken():
         raise PartialError("the disk is full")
 
@@ -211,12 +63,12 @@ def test_a_failed_conclusion_is_done_again_without_the_blocks(path, attempts):
     assert attempts() == dict.fromkeys(range(6), 1)
 
 
-def test_a_stage_concludes_before_the_next_begins(path):
-    order = []
+def test_a_stage_concludes_before_the_next_begins(sum_of_squares, path):
+    order, (squares,) = [], sum_of_squares(path).stages
 
     def stage(name):
         return Stage(
-            name, order.append, GRID, Journal(path / ".work" / name),
+            name, order.append, squares.blocks, Journal(path / ".work" / name),
             conclude=lambda: order.append(f"{name} concluded"),
         )  # fmt: skip  # the arguments that matter less share a line
 
@@ -233,7 +85,7 @@ def test_a_stage_concludes_before_the_next_begins(path):
     ]  # fmt: skip  # in the order of the run
 
 
-def test_other_options_are_refused_by_name_while_unfinished(path, attempts, full):
+def test_other_options_are_refused_by_name_while_unfinished(sum_of_squares, path, attempts, full):
     full(3)
     with pytest.raises(PartialError):
         sum_of_squares(path).run()
@@ -243,7 +95,7 @@ def test_other_options_are_refused_by_name_while_unfinished(path, attempts, full
     assert sum(attempts().values()) == 4
 
 
-def test_other_options_are_refused_by_name_when_finished(path, attempts):
+def test_other_options_are_refused_by_name_when_finished(sum_of_squares, path, attempts):
     sum_of_squares(path).run()
     with pytest.raises(PlanError, match=r"exists and was started with other speed; .*--overwrite"):
         sum_of_squares(path, speed="fast").run()
@@ -251,7 +103,7 @@ def test_other_options_are_refused_by_name_when_finished(path, attempts):
     assert sum(attempts().values()) == 6
 
 
-def test_overwrite_replaces_the_finished_and_the_unfinished(path, attempts, full):
+def test_overwrite_replaces_the_finished_and_the_unfinished(sum_of_squares, path, attempts, full):
     sum_of_squares(path).run()
     full(3)
     other = sum_of_squares(path, weight=2)
@@ -265,14 +117,16 @@ def test_overwrite_replaces_the_finished_and_the_unfinished(path, attempts, full
     assert attempts()[0] == 3
 
 
-def test_overwrite_does_the_same_again_where_it_is_finished(path, attempts):
+def test_overwrite_does_the_same_again_where_it_is_finished(sum_of_squares, path, attempts):
     sum_of_squares(path).run()
     assert sum_of_squares(path).overwrite().run() == SUM
     assert attempts() == dict.fromkeys(range(6), 2)
 
 
 @pytest.mark.parametrize("failing", [(), (3,)], ids=["finished", "unfinished"])
-def test_wherever_a_run_is_killed_that_deletes_the_next_believes_nothing(path, full, failing):
+def test_wherever_a_run_is_killed_that_deletes_the_next_believes_nothing(
+    sum_of_squares, path, full, failing
+):
     """Else it would take blocks for finished whose numbers are no longer there."""
     for deletions in itertools.count():
         full(*failing)
@@ -311,7 +165,7 @@ def _killed_at_deletion(number):
         armed = False
 
 
-def test_overwrite_never_deletes_what_is_not_ours(path):
+def test_overwrite_never_deletes_what_is_not_ours(sum_of_squares, path):
     path.write_text("thesis")
     for plan in (sum_of_squares(path), sum_of_squares(path).overwrite()):
         with pytest.raises(PlanError, match="is not a sum"):
@@ -319,7 +173,7 @@ def test_overwrite_never_deletes_what_is_not_ours(path):
     assert path.read_text() == "thesis"
 
 
-def test_too_little_memory_is_refused_before_anything_is_written(path, tmp_path):
+def test_too_little_memory_is_refused_before_anything_is_written(sum_of_squares, path, tmp_path):
     plan = sum_of_squares(path, peak_memory=3_000_000_000)
     message = r"add needs 3.0 GB of memory \(3.0 GB a worker, 1 workers\) but 2.0 GB are available"
     with pytest.raises(PlanError, match=message):
@@ -328,7 +182,7 @@ def test_too_little_memory_is_refused_before_anything_is_written(path, tmp_path)
     plan.check(Serial(memory_limit=3_000_000_000))
 
 
-def test_memory_counts_every_worker(path):
+def test_memory_counts_every_worker(sum_of_squares, path):
     @dataclass(frozen=True)
     class Four(Serial):
         workers = 4
@@ -339,20 +193,20 @@ def test_memory_counts_every_worker(path):
         plan.check(Four(memory_limit=3_999))
 
 
-def test_unknown_memory_refuses_nothing(path):
+def test_unknown_memory_refuses_nothing(sum_of_squares, path):
     class Elsewhere(Serial):
         memory = None
 
     sum_of_squares(path, peak_memory=10**18).check(Elsewhere())
 
 
-def test_a_full_disk_is_refused_before_anything_is_written(path, tmp_path):
+def test_a_full_disk_is_refused_before_anything_is_written(sum_of_squares, path, tmp_path):
     with pytest.raises(PlanError, match=r"add writes up to 1000000\.0 TB to .* make room"):
         sum_of_squares(path, writes=10**18).run()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_disk_is_asked_only_for_what_is_not_done(path, full):
+def test_disk_is_asked_only_for_what_is_not_done(sum_of_squares, path, full):
     too_much = int(1.5 * free_disk(path))
     full(3)
     with pytest.raises(PlanError, match="make room"):
@@ -363,83 +217,7 @@ def test_disk_is_asked_only_for_what_is_not_done(path, full):
     assert sum_of_squares(path, writes=too_much).run() == SUM, "half of it is there"
 
 
-def test_parts_share_the_blocks_and_the_last_one_concludes(path, tmp_path, attempts):
-    plan = sum_of_squares(path)
-    assert plan.part(3, 3).run() is None
-    assert attempts() == {2: 1, 5: 1}
-    assert plan.part(1, 3).run() is None
-    assert plan.part(2, 3).run() == SUM
-    assert attempts() == dict.fromkeys(range(6), 1)
-    assert (tmp_path / "concluded").read_text() == "plan\n"
-    assert [plan.part(number, 3).run() for number in (1, 2, 3)] == [SUM] * 3
-    assert (tmp_path / "concluded").read_text() == "plan\n"
-    assert sorted(file.name for file in path.iterdir()) == ["numbers", "sum.json"]
-
-
-def test_a_part_that_failed_is_continued_by_itself_or_by_the_whole(path, attempts, full):
-    plan = sum_of_squares(path)
-    full(5)
-    with pytest.raises(PartialError):
-        plan.part(3, 3).run()
-    full()
-    assert plan.run() == SUM
-    assert attempts() == {0: 1, 1: 1, 2: 1, 3: 1, 4: 1, 5: 2}
-
-
-def test_more_parts_than_blocks(path):
-    plan = sum_of_squares(path)
-    results = [plan.part(number, 9).run() for number in range(1, 10)]
-    assert results == [None] * 5 + [SUM] * 4
-
-
-@pytest.mark.parametrize(("number", "count"), [(0, 3), (4, 3), (1, 0)])
-def test_parts_that_do_not_exist(path, number, count):
-    with pytest.raises(UsageError, match=f"part {number}/{count} does not exist"):
-        sum_of_squares(path).part(number, count)
-
-
-def test_parts_never_overwrite(path):
-    with pytest.raises(UsageError, match="none of them may overwrite"):
-        sum_of_squares(path).overwrite().part(1, 2)
-
-
-@pytest.mark.parametrize("missing", [False, True])
-def test_a_run_that_is_overtaken_by_another_finds_the_product_finished(path, tmp_path, missing):
-    plan = sum_of_squares(path)
-    late = replace(plan, stages=(replace(plan.stages[0], task=Overtaken(path, missing)),))
-    assert late.run() == SUM
-    assert (tmp_path / "concluded").read_text() == "plan\n"
-    assert sorted(file.name for file in path.iterdir()) == ["numbers", "sum.json"]
-
-
-def test_slots_are_blocks_side_by_side_in_one_process(path):
-    heard: list[Progress] = []
-    plan = sum_of_squares(path)
-    stage = replace(plan.stages[0], task=Together(threading.Barrier(3)), slots=3)
-    plan = replace(plan, stages=(stage,), conclude=lambda: write_json(
-        path / "sum.json", {"sum": 0, "made_by": plan.recipe.to_json()}
-    ))  # fmt: skip  # one value
-    plan.run(listen=heard.append)
-    assert {event.block for event in heard if event.done == 2} == set(range(6))
-    assert len({event.note for event in heard if event.note}) == 3
-
-
-def test_a_failure_in_one_slot_starts_no_more_blocks_and_keeps_what_was_under_way(
-    path, attempts, full
-):
-    full(1)
-    plan = sum_of_squares(path)
-    plan = replace(plan, stages=(replace(plan.stages[0], slots=2),))
-    with pytest.raises(PartialError):
-        plan.run()
-    tried = attempts()
-    assert plan.stages[0].journal.done() == set(tried) - {1}
-    full()
-    assert plan.run() == SUM
-    assert attempts() == {**dict.fromkeys(range(6), 1), 1: 2}
-
-
-def test_progress_tells_every_block_and_what_tasks_report(path):
+def test_progress_tells_every_block_and_what_tasks_report(sum_of_squares, path):
     heard: list[Progress] = []
     sum_of_squares(path).run(listen=heard.append)
     told = [(event.block, event.done, event.note) for event in heard]
@@ -455,12 +233,12 @@ def test_reports_go_nowhere_outside_a_run():
 
 
 @pytest.mark.parametrize(("unit", "total"), [("slices", 12), ("epochs", 12), ("blocks", 6)])
-def test_units_of_progress(path, unit, total):
-    stage = Stage("square", Square(path), GRID, Journal(path), unit)
-    assert stage.total == total
+def test_units_of_progress(sum_of_squares, path, unit, total):
+    (stage,) = sum_of_squares(path).stages
+    assert replace(stage, unit=unit).total == total
 
 
-def test_a_plan_prints_what_it_will_do(path):
+def test_a_plan_prints_what_it_will_do(sum_of_squares, path):
     plan = replace(sum_of_squares(path), notes=("with pencil and paper",))
     assert str(plan).splitlines() == [
         f"add -> {path}",
@@ -473,7 +251,7 @@ def test_a_plan_prints_what_it_will_do(path):
     assert "6 blocks, 0 done" in str(plan.overwrite())
 
 
-def test_plans_travel_to_other_processes(path):
+def test_plans_travel_to_other_processes(sum_of_squares, path):
     plan = sum_of_squares(path)
     assert pickle.loads(pickle.dumps(plan)) == plan
 

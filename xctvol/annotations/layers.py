@@ -26,7 +26,7 @@ from xctvol.annotations.cvat_masks import LABELMAP, SEGMENTATION, LabelMask
 from xctvol.annotations.cvat_shapes import Shapes, annotated_images
 from xctvol.annotations.imagej import Rois, positions
 from xctvol.annotations.masks import Mask
-from xctvol.errors import InputError
+from xctvol.errors import InputError, shortened
 from xctvol.files import refuse_special
 from xctvol.materials import MaskValue, Materials, mask_values
 from xctvol.sources.order import natural_key
@@ -38,7 +38,6 @@ LAYERS = "layers.toml"
 _IMAGES = (".tif", ".tiff", ".png")
 _OUTLINES = (".roi", ".zip")
 _KEYS = {"folder", "ignore", "elsewhere"}
-_SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class Layer:
         sets = [p for p in sorted(self.folder.glob("*.zip")) if p.stem not in images]
         if len(shapes) + len(sets) > 1:
             raise InputError(
-                f"{self.folder} holds {_some([p.name for p in (*shapes, *sets)])}, each with "
+                f"{self.folder} holds {shortened([p.name for p in (*shapes, *sets)])}, each with "
                 f"annotations of many images; keep one, or make layers of them ({LAYERS})"
             )
         if shapes:
@@ -177,10 +176,10 @@ def _refuse_alone(
         return
     files = [these[name].name if these[name].stem == name else name for name in alone]
     unread = sorted(p.name for p in wanted_in.iterdir() if p.stem in alone and p.is_file())
-    hint = f"; {_some(unread)} cannot be used: export PNG or TIFF" if unread else ""
+    hint = f"; {shortened(unread)} cannot be used: export PNG or TIFF" if unread else ""
     raise InputError(
-        f"{layer}: no {kind} for {_some(files)}; images and their masks need the same names, up to "
-        f"the suffix{hint}"
+        f"{layer}: no {kind} for {shortened(files)}; images and their masks need the same names, "
+        f"up to the suffix{hint}"
     )
 
 
@@ -222,8 +221,3 @@ def _by_position(path: Path, images: Mapping[str, Path]) -> dict[str, Annotation
             f"them on these images, opened as an image sequence, where slice 1 is {names[0]}"
         )
     return {name: Rois(path, number) for number, name in enumerate(names, 1)}
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -14,13 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xctvol.annotations.base import IGNORE, Indices, Size, check_size
-from xctvol.errors import InputError
+from xctvol.errors import InputError, shortened
 from xctvol.materials import MaskValue, Materials
 from xctvol.sources.images import read_image, read_palette
 
 __all__ = ["Mask", "decode_mask", "decode_values"]
-
-_SHOWN = 12  # unknown values in a message
 
 
 @dataclass(frozen=True)
@@ -108,12 +106,11 @@ def _code(value: MaskValue, ndim: int) -> int | None:
 def _unknown_values(unknown: NDArray[Any], mask: NDArray[Any]) -> str:
     values, counts = np.unique(unknown, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    shown = ", ".join(f"{_written(values[i], mask.ndim)} ({counts[i]})" for i in order[:_SHOWN])
-    more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
+    found = [f"{_written(values[i], mask.ndim)} ({counts[i]})" for i in order]
     plural = "value belongs" if len(values) == 1 else "values belong"
     return (
-        f"{len(values)} {plural} to no material (pixels in brackets): {shown}{more}; add them to "
-        "the materials, or correct the mask (soft edges come from resizing, smoothing or JPEG); "
+        f"{len(values)} {plural} to no material (pixels in brackets): {shortened(found)}; add them "
+        "to the materials, or correct the mask (soft edges come from resizing, smoothing or JPEG); "
         "values of pixels without annotation are named by `ignore`"
     )
 

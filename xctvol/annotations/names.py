@@ -5,13 +5,12 @@ from collections import Counter
 from collections.abc import Iterable
 
 from xctvol.annotations.base import IGNORE
-from xctvol.errors import InputError
+from xctvol.errors import InputError, shortened
 from xctvol.materials import Material, Materials
 
 __all__ = ["refuse_unknown", "shows", "shows_or_hole"]
 
 _HOLE = "background"  # CVAT's own name for what cuts a hole into the shapes below it
-_SHOWN = 8  # names in a message
 
 
 def shows(materials: Materials, name: str, group: int = 0) -> int | None:
@@ -32,13 +31,11 @@ def shows(materials: Materials, name: str, group: int = 0) -> int | None:
 
 def refuse_unknown(what: str, names: Iterable[str], materials: Materials) -> None:
     """Raise InputError with the counts if there are any `names`, which no material claims."""
-    counts = Counter(names).most_common()
+    counts = [f"{name!r} ({count})" for name, count in Counter(names).most_common()]
     if not counts:
         return
-    shown = ", ".join(f"{name!r} ({count})" for name, count in counts[:_SHOWN])
-    more = f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
     raise InputError(
-        f"{what} {shown}{more} show no material; rename them, or say which material is drawn "
+        f"{what} {shortened(counts)} show no material; rename them, or say which material is drawn "
         f"under these names (drawn_as) in the table of {', '.join(materials.names)}"
     )
 

@@ -22,10 +22,6 @@ Where = Annotated[
 Output = Annotated[
     str, typer.Argument(help="Volume to write, here or s3://bucket/SCAN.zarr.", metavar="SCAN.zarr")
 ]
-Size = Annotated[
-    str | None,
-    typer.Option(help="Voxel size: 0.65um, or z,y,x as 2,0.65,0.65um.", metavar="SIZE"),
-]
 Greys = Annotated[
     str,
     typer.Option(
@@ -39,7 +35,8 @@ Compression = Annotated[
 ]
 AreLabels = Annotated[bool, typer.Option("--labels", help="SOURCE holds labels, not grey values.")]
 Binarize = Annotated[
-    bool, typer.Option("--binarize", help="With --labels: non-zero is one material.")
+    bool,
+    typer.Option("--binarize", help="With --labels: what is not 0 is one material, foreground."),
 ]
 MaskTable = Annotated[
     Path | None, typer.Option(help="With --labels: table of mask values.", metavar="TOML")
@@ -49,7 +46,7 @@ MaskTable = Annotated[
 def convert(  # noqa: PLR0913 - one parameter an option
     source: Where,
     output: Output,
-    spacing: Size = None,
+    spacing: options.VoxelSize = None,
     window: Greys = "none",
     codec: Compression = None,
     roi: scan.Roi = None,
@@ -70,7 +67,7 @@ def convert(  # noqa: PLR0913 - one parameter an option
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Convert a scan to a chunked, sharded, multiscale OME-Zarr volume."""
+    """Convert a scan to an OME-Zarr volume, chunked and multiscale."""
     from xctvol.materials import Materials
     from xctvol.stages import convert as stage
 

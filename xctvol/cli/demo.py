@@ -20,7 +20,7 @@ def demo(
     ),
     quiet: options.Quiet = False,
 ) -> None:
-    """Make a leaf scan and take it through the whole workflow, in minutes, offline."""
+    """Make a leaf and take it through the whole workflow, offline."""
     from xctvol import demo as stage
     from xctvol.cli.progress import display
 

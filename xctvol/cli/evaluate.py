@@ -37,7 +37,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
         ),
     ] = False,
     decode: options.Decode = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: options.Device = "auto",
     memory: options.Memory = None,
     dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,

@@ -11,8 +11,7 @@ __all__ = [
     "Batch",
     "Checkpointing",
     "Crop",
-    "Device",
-    "Intensity",
+    "Jitter",
     "LearningRate",
     "Loss",
     "PairsFolder",
@@ -20,7 +19,6 @@ __all__ = [
     "Scale",
     "Schedule",
     "Seed",
-    "Size",
     "SplitBy",
     "Validation",
     "Weights",
@@ -97,7 +95,7 @@ Loss = Annotated[
         "rare materials, or overlaps. By default balanced for unet, otherwise bce."
     ),
 ]
-Intensity = Annotated[
+Jitter = Annotated[
     float,
     typer.Option(help="Vary brightness and contrast by up to so many standard deviations, as 0.2."),
 ]
@@ -119,9 +117,4 @@ SplitBy = Annotated[
         "chosen by scans that were not learned from. A scan is a folder, or the slices whose names "
         "differ in the last number."
     ),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
-Size = Annotated[
-    str | None,
-    typer.Option(help="Voxel size of the scans the slices come from.", metavar="SIZE"),
 ]

@@ -26,14 +26,17 @@ Connectivity = Annotated[
     typer.Option(help="Voxels are connected through faces (6), edges (18), corners (26)."),
 ]
 Measured = Annotated[
-    str | None,
-    typer.Option("--materials", metavar="A,B", help="Measure these only; by default all."),
+    list[str] | None,
+    typer.Option(
+        "--material", metavar="NAME", help="Measure only this material, or these; by default all."
+    ),
 ]
 Tissue = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        metavar="A,B",
-        help="What tissue fractions and surface densities refer to; by default all measured.",
+        metavar="NAME",
+        help="A material of the tissue that fractions and surface densities refer to; by default "
+        "all measured.",
     ),
 ]
 MinVolume = Annotated[
@@ -81,7 +84,7 @@ def measure(  # noqa: PLR0913 - one parameter an option
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Measure labels in 3D: materials, slices, interfaces and every connected region."""
+    """Measure labels in 3D: materials, slices, interfaces, regions."""
     from xctvol.labels import open_labels
     from xctvol.stages.measure import measure as stage
 
@@ -91,8 +94,8 @@ def measure(  # noqa: PLR0913 - one parameter an option
         opened,
         output or measures_beside(scan),
         connectivity=_CONNECTIVITY[connectivity],
-        materials=_names(materials),
-        tissue=_names(tissue),
+        materials=tuple(materials or ()),
+        tissue=tuple(tissue or ()),
         min_volume_um3=parse_volume(min_volume) if min_volume else 0.0,
         intensity=_scan_of(opened) if intensity else None,
         instances=instances,
@@ -123,10 +126,6 @@ def parse_volume(text: str) -> float:
         raise UsageError(
             f"cannot read the volume {text!r}: write a number and a unit, as in 10um3"
         ) from None
-
-
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",")) if text else ()
 
 
 def _scan_of(labels: "Labels") -> "Volume":

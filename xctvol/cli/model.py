@@ -16,12 +16,11 @@ __all__ = ["model"]
 model = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Show a model, adapt it to a scan, or make one of an XCT_FCN checkpoint.",
+    help="Show or adapt a model, or import an XCT_FCN checkpoint.",
 )
 
 ModelFile = Annotated[Path, typer.Argument(help="Trained model.", metavar="MODEL.safetensors")]
 Output = Annotated[Path, typer.Option(help="Model file to write.", metavar="MODEL.safetensors")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 
 
 @model.command("show")
@@ -39,7 +38,7 @@ def recalibrate(  # noqa: PLR0913 - one parameter an option
     scan: Annotated[str, typer.Argument(help="Volume to adapt it to.", metavar="SCAN.zarr")],
     output: Output,
     slices: Annotated[int, typer.Option(min=1, help="Slices to collect statistics from.")] = 32,
-    device: Device = "auto",
+    device: options.Device = "auto",
     memory: options.Memory = None,
     dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Cluster",
     "Decode",
+    "Device",
     "DryRun",
     "Gpus",
     "Json",
@@ -25,6 +26,7 @@ __all__ = [
     "Profile",
     "Quiet",
     "Running",
+    "VoxelSize",
     "Wait",
     "Workers",
 ]
@@ -68,6 +70,13 @@ Memory = Annotated[
     str | None,
     typer.Option(metavar="8GB", help="Memory it may use in all."),
 ]
+VoxelSize = Annotated[
+    str | None,
+    typer.Option(
+        "--spacing", help="Voxel size: 0.65um, or z,y,x as 2,0.65,0.65um.", metavar="SIZE"
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 MaterialsFile = Annotated[
     Path, typer.Option("--materials", help="TOML table of the materials.", metavar="TOML")
 ]
@@ -110,7 +119,8 @@ class Running:
         from xctvol.execution import Dask
 
         if self.cluster == "local":
-            return Dask(self.workers or _fitting_workers(plan, limit), self.gpus, None, limit)
+            workers = self.workers or self.gpus or _fitting_workers(plan, limit)
+            return Dask(workers, self.gpus, None, limit)
         if self.address is not None:
             return Dask(address=self.address, memory_limit=limit)
         if self.cluster == "allocation":

@@ -40,8 +40,8 @@ def report(  # noqa: PLR0913 - one parameter an option
     plan = stage(
         open_volume(scan),
         open_labels(scan, labels),
-        open_tables(folder) if folder else None,
-        scores,
         output,
+        tables=open_tables(folder) if folder else None,
+        scores=scores,
     )
     carry_out(plan, running, lambda path: {"report": str(path)})

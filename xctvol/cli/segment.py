@@ -65,7 +65,7 @@ def segment(  # noqa: PLR0913 - one parameter an option
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Segment every slice of a volume with a model, into labels beside it."""
+    """Label every slice of a volume with a model, or with several."""
     from xctvol.labels import open_labels
     from xctvol.model.file import open_model
     from xctvol.stages.segment import Where

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def study(  # noqa: PLR0913 - one parameter an option
     pairs: learning.PairsFolder,
     materials: options.MaterialsFile,
-    test: Annotated[
+    held_out: Annotated[
         Path,
         typer.Option(help="Folder of pairs like PAIRS, to score all models on.", metavar="PAIRS"),
     ],
@@ -38,13 +38,13 @@ def study(  # noqa: PLR0913 - one parameter an option
     loss: learning.Loss = None,
     learning_rate: learning.LearningRate = None,
     schedule: learning.Schedule = None,
-    intensity: learning.Intensity = 0.0,
+    jitter: learning.Jitter = 0.0,
     validation: learning.Validation = None,
     split: Annotated[
         Literal["slice", "scan"],
         typer.Option(help="Keep slices, or all slices of a scan, to choose the best epoch."),
     ] = "slice",
-    device: learning.Device = "auto",
+    device: options.Device = "auto",
     workers: options.Workers = None,
     gpus: options.Gpus = None,
     cluster: options.Cluster = "serial",
@@ -65,12 +65,12 @@ def study(  # noqa: PLR0913 - one parameter an option
     at = "local" if gpus and cluster == "serial" else cluster
     running = options.Running(dry_run, overwrite, json, quiet, workers, gpus or 0, at, part, memory)
     plan = stage(
-        open_pairs(pairs, materials), open_pairs(test, materials), output,
-        annotated=_numbers("scans", scans), epochs=_numbers("epochs", epochs),
+        open_pairs(pairs, materials), open_pairs(held_out, materials), output,
+        scans=_numbers("scans", scans), epochs=_numbers("epochs", epochs),
         replicates=replicates, architecture=architecture, weights=weights, patience=patience,
         seed=seed, crop=crop, batch=batch, scale=scale, accumulate=accumulate,
         checkpointing=checkpointing, loss=loss, learning_rate=learning_rate, schedule=schedule,
-        intensity=intensity, validation=validation, split=split, device=device,
+        jitter=jitter, validation=validation, split=split, device=device,
     )  # fmt: skip  # the options as above, side by side
     carry_out(plan, running, _facts)
 

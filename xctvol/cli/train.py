@@ -46,11 +46,11 @@ def train(  # noqa: PLR0913 - one parameter an option
     loss: learning.Loss = None,
     learning_rate: learning.LearningRate = None,
     schedule: learning.Schedule = None,
-    intensity: learning.Intensity = 0.0,
+    jitter: learning.Jitter = 0.0,
     validation: learning.Validation = None,
     split: learning.SplitBy = "slice",
-    spacing: learning.Size = None,
-    device: learning.Device = "auto",
+    spacing: options.VoxelSize = None,
+    device: options.Device = "auto",
     workers: options.Workers = None,
     gpus: options.Gpus = None,
     cluster: options.Cluster = "serial",
@@ -77,7 +77,7 @@ def train(  # noqa: PLR0913 - one parameter an option
         architecture=architecture, weights=weights, epochs=epochs, patience=patience,
         replicates=replicates, seed=seed, crop=crop, batch=batch, scale=scale, loss=loss,
         accumulate=accumulate, checkpointing=checkpointing, learning_rate=learning_rate,
-        schedule=schedule, intensity=intensity, validation=validation, split=split, device=device,
+        schedule=schedule, jitter=jitter, validation=validation, split=split, device=device,
         spacing=None if spacing is None else parse_spacing(spacing),
     )  # fmt: skip  # the options as above, side by side
     carry_out(plan, running, _facts)

@@ -36,7 +36,7 @@ Models = Annotated[
     typer.Option(
         "--model",
         help="Model that the labels were made with, to make bad shards of labels again; several "
-        "in the order of then.",
+        "in the original order.",
     ),
 ]
 
@@ -58,13 +58,21 @@ def verify(  # noqa: PLR0913 - one parameter an option
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Read all of a product again and compare it with all there is to compare with."""
+    """Prove that a product is whole, and equal to its source.
+
+    Reads all of it again, and compares it with all there is to compare with.
+    """
     from xctvol.stages import verify as stage
 
     running = options.Running(dry_run, False, json, quiet, workers, 0, cluster, part, memory)
     voxels = None
     if source is not None:
         voxels = scan.Scan(source, None, allow_gaps, dataset, raw, roi).open()
+    elif roi or dataset or raw or allow_gaps:
+        raise UsageError(
+            "--roi, --dataset, --raw and --allow-gaps say which voxels of a source were converted: "
+            "add --source"
+        )
     if repair:
         plan = stage.repair(product, voxels, _again(product, models) if models else None)
     elif models:

@@ -40,8 +40,15 @@ class Dask:
     memory_limit: int | None = None
 
     def __post_init__(self) -> None:
-        if self.workers < 1 or self.gpus < 0:
+        if self.workers < 1:
             raise UsageError(f"{self.workers} workers cannot do anything; use 1 or more")
+        if self.gpus < 0:
+            raise UsageError(f"{self.gpus} GPUs are not possible; use 0 or more")
+        if self.gpus and self.workers not in (1, self.gpus):
+            raise UsageError(
+                f"{self.workers} workers and {self.gpus} GPUs contradict each other, as each GPU "
+                "has one worker; leave out workers"
+            )
         if self.gpus:
             object.__setattr__(self, "workers", self.gpus)
 

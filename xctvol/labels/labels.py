@@ -11,9 +11,9 @@ from xctvol.volume import (
     ImageProduct,
     Volume,
     label_names,
-    list_label,
     open_volume,
     read_attributes,
+    unlist_label,
 )
 
 __all__ = ["Labels", "LabelsProduct", "open_labels"]
@@ -115,5 +115,5 @@ class LabelsProduct:
         return self._image.open()
 
     def remove(self) -> None:
-        list_label(self.scan, self.name, listed=False)
+        unlist_label(self.scan, self.name)
         self._image.remove()

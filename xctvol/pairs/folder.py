@@ -108,6 +108,32 @@ class Pairs(Sequence[Pair]):
     def identity(self) -> list[list[str]]:
         return [pair.identity() for pair in self.table]
 
+    def recipe_inputs(self) -> dict[str, Any]:
+        """What a recipe says of them: all files by name and digest, and what masks mean."""
+        return {
+            "pairs": self.identity(),
+            "materials": self.materials.to_json(),
+            "ignore": [list(value) for value in self.materials.ignore],
+        }
+
+    def require_like(self, others: "Pairs") -> None:
+        """Raise InputError where `others` show other materials, or have another type of images.
+
+        Both folders must have been checked.
+        """
+        if self.materials.names != others.materials.names:
+            raise InputError(
+                f"the pairs in {self.folder} show {', '.join(self.materials.names)} but those in "
+                f"{others.folder} {', '.join(others.materials.names)}; both need the same "
+                "materials in the same order"
+            )
+        mine, theirs = (each[0].check(each.materials).dtype for each in (self, others))
+        if mine != theirs:
+            raise InputError(
+                f"images in {self.folder} hold {mine} but those in {others.folder} {theirs}: grey "
+                "values would mean something else"
+            )
+
     @property
     def scans(self) -> tuple[str, ...]:
         """Names of the scans that the slices are of, in order of their first slices."""

@@ -6,7 +6,7 @@ product finished, last of all. `Serial` is the reference executor: any other giv
 """
 
 from xctvol.plan.file import FileProduct
-from xctvol.plan.folder import FolderProduct, FolderRecord
+from xctvol.plan.folder import FolderProduct, FolderRecord, finished_folder
 from xctvol.plan.plan import Part, Plan, Product, read_recipe
 from xctvol.plan.serial import Serial
 from xctvol.plan.stage import (
@@ -37,6 +37,7 @@ __all__ = [
     "Stage",
     "Task",
     "Usage",
+    "finished_folder",
     "read_recipe",
     "report",
     "reporting",

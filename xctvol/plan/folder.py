@@ -12,11 +12,18 @@ from xctvol.errors import InputError, PlanError
 from xctvol.files import holds_something, read_json, remove_tree, sha256, write_json
 from xctvol.formats import Kind, refuse_newer, stamp
 from xctvol.journal import Recipe
+from xctvol.locations import Location
 from xctvol.plan.plan import read_recipe
 
-__all__ = ["FolderProduct", "FolderRecord"]
+__all__ = ["FolderProduct", "FolderRecord", "finished_folder"]
 
 _DIGEST = "sha256"
+_MARKS: Mapping[str, Kind] = {
+    "measure.json": "measurements",
+    "evaluate.json": "scores",
+    "study.json": "study",
+    "export.json": "slices",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,14 @@ class FolderRecord:
     def is_whole(self) -> bool:
         """Whether the record is, to the last number, the one that was written."""
         return self.says.get(_DIGEST) == _digest(self.says)
+
+
+def finished_folder(path: Location) -> FolderRecord | None:
+    """The record of a folder of measurements, scores, a study or slices; None for anything else."""
+    for name, kind in _MARKS.items():
+        if isinstance(path, Path) and (path / name).is_file():
+            return FolderRecord.read(path / name, kind)
+    return None
 
 
 @dataclass(frozen=True)

@@ -57,21 +57,25 @@ def _every(_: Block) -> bool:
     return True
 
 
+def _in_place() -> None:
+    """Nothing is left to do, as the last task has put the product in place."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan(Generic[T]):
     """Everything known about a run before it starts; `run` carries it out, or continues it.
 
     `peak_memory` is bytes a worker, all its slots together; `reads` and `writes` are bytes on disk,
-    at most.
+    at most. `conclude` marks the product as finished.
     """
 
     recipe: Recipe
     product: Product[T]
     stages: tuple[Stage, ...]
-    conclude: Callable[[], None]
     peak_memory: int
     reads: int
     writes: int
+    conclude: Callable[[], None] = _in_place
     notes: tuple[str, ...] = ()
     replacing: bool = field(default=False, repr=False)
 

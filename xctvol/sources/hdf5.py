@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from xctvol.errors import InputError
+from xctvol.errors import InputError, shortened
 from xctvol.grid import Index3
 from xctvol.sources.base import (
     GREY_KINDS,
@@ -33,7 +33,6 @@ __all__ = ["Hdf5Dataset", "open_hdf5"]
 
 # Beside these, a dataset holds what the detector saw, not slices: https://dxfile.readthedocs.io
 _OF_PROJECTIONS = ("theta", "data_white", "data_dark")
-_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -184,8 +183,7 @@ def _stated(path: Path, item: h5py.Dataset) -> tuple[Spacing | None, str]:
 
 def _listed(found: dict[str, h5py.Dataset]) -> str:
     items = [f"{name} ({_text(item)})" for name, item in found.items()]
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return (", ".join(items[:_SHOWN]) or "no volumes") + more
+    return shortened(items) or "no volumes"
 
 
 def _text(item: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xctvol.errors import InputError
+from xctvol.errors import InputError, shortened
 from xctvol.files import read_json
 from xctvol.grid import Box, Index3
 from xctvol.sources.base import (
@@ -25,7 +25,6 @@ from xctvol.volume.array import Array, open_array
 __all__ = ["ZarrScan", "is_zarr", "open_zarr"]
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".xctvol")
-_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -124,9 +123,7 @@ def _inside(path: Path) -> list[str]:
 
 
 def _listed(path: Path) -> str:
-    inside = _inside(path)
-    more = f" and {len(inside) - _SHOWN} more" if len(inside) > _SHOWN else ""
-    return (", ".join(inside[:_SHOWN]) or "no array") + more
+    return shortened(_inside(path)) or "no array"
 
 
 def _origin(path: Path) -> str:

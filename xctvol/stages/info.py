@@ -9,6 +9,7 @@ from xctvol.files import states_below
 from xctvol.journal import Recipe
 from xctvol.labels import open_labels
 from xctvol.locations import Location, S3Path, located
+from xctvol.plan import FolderRecord, finished_folder, read_recipe
 from xctvol.sources import open_source
 from xctvol.units import format_bytes
 from xctvol.volume import label_names, open_volume
@@ -19,7 +20,7 @@ Facts = dict[str, Any]
 
 
 def describe(where: str | Path) -> Facts:
-    """Facts by name of a volume, a model, tables, or the slices of a scan.
+    """Facts by name of a volume, a model, a folder that a verb wrote, or the slices of a scan.
 
     Raises InputError where it is none of these.
     """
@@ -27,6 +28,9 @@ def describe(where: str | Path) -> Facts:
     if isinstance(path, S3Path):
         return _volume(path)
     if path.is_dir():
+        record = finished_folder(path)
+        if record is not None:
+            return _tables(path) if record.kind == "measurements" else _folder(record)
         for mark, describer in _FOLDERS.items():
             if (path / mark).exists():
                 return describer(path)
@@ -71,6 +75,15 @@ def _tables(path: Path) -> Facts:
     }
 
 
+def _folder(record: FolderRecord) -> Facts:
+    facts: Facts = {record.kind: str(record.path.parent)}
+    macro = record.says.get("macro_f1")
+    if isinstance(macro, dict):
+        facts["macro-F1"] = [f"{model}: {score:.4f}" for model, score in macro.items()]
+    facts["files"] = len(record.files)
+    return {**facts, "made by": _history(read_recipe(record.path, record.says.get("recipe")))}
+
+
 def _model(path: Path) -> Facts:
     from xctvol.model.file import read_card  # torch takes seconds to import
 
@@ -107,7 +120,6 @@ def _history(recipe: Recipe | None) -> str:
 
 
 _FOLDERS: dict[str, Callable[[Path], Facts]] = {
-    "measure.json": _tables,
     "zarr.json": _volume,
     ".zattrs": _volume,
     ".xctvol": _unfinished,

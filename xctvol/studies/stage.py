@@ -10,15 +10,15 @@ of their differences, and with a cosine schedule they would be of trainings that
 from collections.abc import Sequence
 from itertools import product as combinations
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from xctvol.errors import InputError, UsageError
-from xctvol.grid import Block, Box
+from xctvol.grid import counted
 from xctvol.journal import Journal, Recipe
 from xctvol.model.memory import prediction_bytes
 from xctvol.pairs import Facts, Pairs
 from xctvol.plan import Plan, Stage
-from xctvol.stages.train import train
+from xctvol.stages.train import LearningOptions, train
 from xctvol.studies.figures import draw_curves
 from xctvol.studies.product import Study, StudyProduct, Trial, Unit, Value, write_study
 from xctvol.studies.trial import RunTrial, best_trial
@@ -31,24 +31,24 @@ def study(
     held_out: Pairs,
     output: str | Path,
     *,
-    annotated: Sequence[int],
+    scans: Sequence[int],
     epochs: Sequence[int],
     replicates: int = 10,
-    **options: Any,
+    **options: Unpack[LearningOptions],
 ) -> Plan[Study]:
     """Plan to train on so many scans for so many epochs, `replicates` times, and to score each.
 
-    `annotated` counts scans, or slices where all pairs are of one scan. `options` are those of
-    `train`. All pairs are read and checked here. Raises InputError where there are not enough
-    pairs or held-out ones do not fit, and UsageError for options that make no sense.
+    `scans` counts scans, or slices where all pairs are of one scan. `options` are those of
+    `train` but for the epochs. All pairs are read and checked here. Raises InputError where there
+    are not enough pairs or held-out ones do not fit, and UsageError for options that make no sense.
     """
     unit: Unit = "scans" if len(pairs.scans) > 1 else "slices"
-    numbers = tuple(sorted({*annotated})), tuple(sorted({*epochs}))
+    numbers = tuple(sorted({*scans})), tuple(sorted({*epochs}))
     _require_counts(numbers, replicates, pairs, unit)
     if options.get("split", "slice") != "slice" and numbers[0][0] < 2:
         raise UsageError("one scan cannot be split by scan: begin with 2, or split by slice")
     product = StudyProduct(Path(output))
-    options = {"seed": 0, "device": "auto", **options}
+    options = LearningOptions(seed=0, device="auto") | options
     largest = train(
         pairs, product.work / "x.safetensors", epochs=numbers[1][-1], replicates=1, **options
     )
@@ -62,7 +62,7 @@ def study(
         inputs={**largest.recipe.inputs, "held out": held_out.identity()},
         options={**largest.recipe.options, **counts},
     )
-    blocks = tuple(_block(index, trial) for index, trial in enumerate(trials))
+    blocks = counted(trial.epochs for trial in trials)
     return Plan(
         recipe=recipe,
         product=product,
@@ -78,11 +78,6 @@ def study(
             *(note for note in largest.notes if note.startswith("WARNING: no mask")),
         ),
     )
-
-
-def _block(index: int, trial: Trial) -> Block:
-    box = Box((0, 0, 0), (trial.epochs, 1, 1))
-    return Block(index, box, box)
 
 
 def _conclude(task: RunTrial, product: StudyProduct, recipe: Recipe) -> None:
@@ -124,17 +119,8 @@ def _slices_in(pairs: Pairs, unit: Unit) -> list[int]:
 
 
 def _require_fit(pairs: Pairs, held_out: Pairs) -> tuple[Facts, ...]:
-    if held_out.materials.names != pairs.materials.names:
-        raise InputError(
-            f"{held_out.folder} is read with other materials than {pairs.folder}; use one table"
-        )
     facts = held_out.check()
-    dtype = pairs[0].check(pairs.materials).dtype
-    if facts[0].dtype != dtype:
-        raise InputError(
-            f"images in {pairs.folder} hold {dtype} but those in {held_out.folder} "
-            f"{facts[0].dtype}: grey values would mean something else"
-        )
+    pairs.require_like(held_out)
     seen = {pair.identity()[2]: pair for pair in pairs}
     for pair in held_out:
         twin = seen.get(pair.identity()[2])

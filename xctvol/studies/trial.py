@@ -14,7 +14,7 @@ from xctvol.journal import Journal
 from xctvol.pairs import Pairs
 from xctvol.plan import report
 from xctvol.stages.evaluate import ScoreRow, evaluate
-from xctvol.stages.train import train
+from xctvol.stages.train import LearningOptions, train
 from xctvol.studies.product import ALL, MACRO_F1, Trial, Unit
 
 __all__ = ["RunTrial", "annotated_by", "best_trial"]
@@ -34,25 +34,27 @@ class RunTrial:
     pairs: Pairs
     held_out: Pairs
     unit: Unit
-    options: Mapping[str, Any]
+    options: LearningOptions
     folder: Path
     journal: Journal
 
     def __call__(self, block: Block) -> list[list[Any]]:
         trial = self.trials[block.index]
         self._delete_losers()
+        seed = self.options["seed"]
+        options: LearningOptions = {**self.options, "seed": _seed(trial, seed)}
         plan = train(
-            annotated_by(trial, self.pairs, self.unit, self.options["seed"]),
+            annotated_by(trial, self.pairs, self.unit, seed),
             self.model(block.index),
             epochs=trial.epochs,
             replicates=1,
-            **{**self.options, "seed": _seed(trial, self.options["seed"])},
+            **options,
         )
         context = copy_context()  # in which `report` speaks of the trial, not of its training
         (model,) = plan.run(listen=lambda p: context.run(report, p.done, p.note))
         report(trial.epochs, "scoring")
         output = self.model(block.index).with_name("scores")
-        scores = evaluate([model], self.held_out, output, device=self.options["device"]).run()
+        scores = evaluate(model, self.held_out, output, device=self.options["device"]).run()
         rows: list[list[Any]] = [
             [row.material, name, _json(getattr(row, name))]
             for row in scores.table

@@ -5,7 +5,13 @@ from xctvol.volume.buffers import release, reused
 from xctvol.volume.checksums import Checksums
 from xctvol.volume.codecs import Codec, CodecName, default_codec
 from xctvol.volume.layout import SLAB, Layout, layout_of
-from xctvol.volume.metadata import image_label, label_names, list_label, read_attributes
+from xctvol.volume.metadata import (
+    image_label,
+    label_names,
+    list_label,
+    read_attributes,
+    unlist_label,
+)
 from xctvol.volume.parts import bytes_in_transit, open_parts
 from xctvol.volume.pyramid import Halve, halve_grey, halve_labels, halved_shape
 from xctvol.volume.shards import shard_checksum
@@ -50,6 +56,7 @@ __all__ = [
     "parse_window",
     "read_attributes",
     "release",
+    "unlist_label",
     "reused",
     "shard_checksum",
 ]

@@ -31,11 +31,6 @@ class Level:
     factor: Index3
     """Voxels of level 0 along each axis of one voxel here."""
 
-    @property
-    def depth(self) -> int:
-        """Slices of this level in one slab of level 0."""
-        return self.shard[0]
-
 
 @dataclass(frozen=True)
 class Layout:

@@ -5,7 +5,7 @@ it under the key `xctvol`.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xctvol.errors import InputError, UsageError
@@ -24,6 +24,7 @@ __all__ = [
     "multiscales",
     "read_attributes",
     "read_spacing",
+    "unlist_label",
 ]
 
 _VERSION = "0.5"
@@ -90,21 +91,33 @@ def _is_file_name(text: str) -> bool:
     return text not in ("", "..") and len(text.encode(errors="replace")) <= _LONGEST_NAME
 
 
-def list_label(volume: Location, name: str, *, listed: bool) -> None:
-    """Enter a label image in the volume's list, or take it out.
+def list_label(volume: Location, name: str) -> None:
+    """Enter a label image in the volume's list.
 
     Another run may enter another one at the same moment, and who writes last replaces the list. So
     all finished images are entered, and once more where others have finished meanwhile: after the
     last write of all there is none left out, since each is finished before it is entered. What a
     killed run leaves of its list lies with its own image, where nobody else writes.
     """
+    _write_list(volume, name, lambda: (*label_names(volume), *sorted({name} | _finished(volume))))
+
+
+def unlist_label(volume: Location, name: str) -> None:
+    """Take a label image out of the volume's list, whatever others do to the list meanwhile."""
+
+    def others() -> tuple[str, ...]:
+        names = (*label_names(volume), *sorted(_finished(volume)))
+        return tuple(other for other in names if other != name)
+
+    _write_list(volume, name, others)
+
+
+def _write_list(volume: Location, name: str, wanted: Callable[[], tuple[str, ...]]) -> None:
+    """Write what is wanted until nobody finished another image meanwhile, `name` apart."""
     labels = volume / "labels"
-    own = {name} if listed else set()
     while True:
-        names = dict.fromkeys((*label_names(volume), *sorted(own | _finished(volume))))
-        if not listed:
-            names.pop(name, None)
-        ome = {"version": _VERSION, "labels": [*names]}
+        names = [*dict.fromkeys(wanted())]
+        ome = {"version": _VERSION, "labels": names}
         write_json(labels / "zarr.json", _group({"ome": ome}), folder=labels / name)
         if _finished(volume) <= {*names, name}:
             return

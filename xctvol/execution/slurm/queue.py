@@ -18,7 +18,6 @@ class Waiting:
 
     job: str
     state: str
-    running_time: str
     reason: str
 
 
@@ -31,8 +30,8 @@ def sbatch(script: Path, after: str | None = None) -> str:
 
 def queued(jobs: Sequence[str]) -> list[Waiting]:
     """Those of the jobs, and their tasks, that have not ended."""
-    answer = _call(["squeue", "--noheader", "--me", "--format=%F|%i|%T|%M|%R"])
-    rows = [line.split("|", 4) for line in answer.splitlines()]
+    answer = _call(["squeue", "--noheader", "--me", "--format=%F|%i|%T|%R"])
+    rows = [line.split("|", 3) for line in answer.splitlines()]
     return [Waiting(*row[1:]) for row in rows if row[0] in jobs]
 
 

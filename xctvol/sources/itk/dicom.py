@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xctvol.errors import InputError
+from xctvol.errors import InputError, shortened
 from xctvol.sources.base import DEFLATE_DENSEST, Pixels, check_plausible
 from xctvol.sources.itk.images import ItkHeader, read_header, read_pixels
 from xctvol.sources.order import natural_key
@@ -27,7 +27,6 @@ _IMAGE_IO = "GDCMImageIO"
 _POSITION, _ORIENTATION, _PIXEL_SPACING = "0020|0032", "0020|0037", "0028|0030"
 _SERIES, _DESCRIPTION, _THICKNESS = "0020|000e", "0008|103e", "0018|0050"
 _UNEVEN = 0.01  # share of the distance between slices by which it may vary
-_SHOWN = 8
 _THREADS = 8  # header reads wait for the file system, not for the processor
 
 Floats = NDArray[np.float64]
@@ -113,10 +112,10 @@ def _check_one_series(slices: Sequence[_Slice]) -> None:
         each = [
             f"{items[0].header.tags.get(_DESCRIPTION) or 'without name'} ({len(items)} files, "
             f"{items[0].path.name} ...)"
-            for items in list(series.values())[:_SHOWN]
+            for items in series.values()
         ]
         raise InputError(
-            f"{slices[0].path.parent} holds {len(series)} series: {', '.join(each)}; a scan is one "
+            f"{slices[0].path.parent} holds {len(series)} series: {shortened(each)}; a scan is one "
             "of them: put its files into a folder of their own"
         )
 
@@ -168,12 +167,11 @@ def _check_even(ordered: Sequence[_Slice], along: Floats, step: float) -> None:
         where = uneven if len(uneven) else np.flatnonzero(gaps <= 0)
         each = [
             f"{ordered[n].path.name} and {ordered[n + 1].path.name}: {gaps[n]:g} mm"
-            for n in where[:_SHOWN].tolist()
+            for n in where.tolist()
         ]
-        more = f" (and {len(where) - _SHOWN} more)" if len(where) > _SHOWN else ""
         raise InputError(
-            f"{ordered[0].path.parent}: slices are {step:g} mm apart, but not {'; '.join(each)}"
-            f"{more}; slices are missing, or there twice, and volumes would be wrong"
+            f"{ordered[0].path.parent}: slices are {step:g} mm apart, but not "
+            f"{shortened(each)}; slices are missing, or there twice, and volumes would be wrong"
         )
 
 

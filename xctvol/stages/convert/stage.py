@@ -58,12 +58,12 @@ _GREY_BYTES, _LABEL_BYTES = 8, 48  # for a voxel of a slice, in each thread: dec
 
 def convert(
     source: Source,
-    path: str | Location,
+    output: str | Location,
     *,
     window: Window | Percentiles | str | None = None,
     codec: CodecName | None = None,
 ) -> Plan[Volume]:
-    """Plan to convert a scan to an OME-Zarr volume at `path`.
+    """Plan to convert a scan to an OME-Zarr volume at `output`.
 
     With a `window` voxels are stored as uint8, 0..255 standing for its range of original grey
     values, which is recorded; it may be text as on the command line ("0.1%,99.9%"). Without one
@@ -73,7 +73,7 @@ def convert(
     window = parse_window(window) if isinstance(window, str) else window
     dtype = source.dtype if window is None else np.dtype(np.uint8)
     image = Image(
-        located(path), source.shape, dtype, Codec(codec) if codec else default_codec(dtype)
+        located(output), source.shape, dtype, Codec(codec) if codec else default_codec(dtype)
     )
     product = ImageProduct(image.path, open_volume)
     options = {"window": str(window or "none"), "codec": image.codec.name}
@@ -105,12 +105,12 @@ def convert(
 
 def convert_labels(
     source: Source,
-    path: str | Location,
+    output: str | Location,
     *,
     materials: Materials | None = None,
     nonzero: str | None = None,
 ) -> Plan[Labels]:
-    """Plan to convert a stack of label values to a label volume at `path`.
+    """Plan to convert a stack of label values to a label volume at `output`.
 
     With `materials`, their mask values become their labels, and any other value is refused. With
     `nonzero`, every voxel that is not zero belongs to the one material of that name. Without
@@ -119,7 +119,7 @@ def convert_labels(
     if source.dtype.kind not in "ui":
         raise InputError(f"the source holds {source.dtype}; labels are whole numbers")
     rule = _label_rule(source, materials, nonzero)
-    image = Image(located(path), source.shape, rule.dtype, Codec("zstd"))
+    image = Image(located(output), source.shape, rule.dtype, Codec("zstd"))
     product = ImageProduct(image.path, open_labels)
     job = _Job.of("convert --labels", source, image, {"labels": rule.to_json()})
     task = ConvertLabels(job.scan, image, rule)

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from xctvol.errors import InputError
-from xctvol.grid import Block, Box
+from xctvol.grid import counted
 from xctvol.journal import Journal, Recipe
 from xctvol.pairs import Facts, Pairs
 from xctvol.plan import Stage
@@ -39,22 +39,15 @@ def plan_baseline(
     in the type of images, and where scikit-learn is not installed.
     """
     forest = _forest()
-    _require_fit(annotated, held_out)
     learned = annotated.check()
-    if learned[0].dtype != facts[0].dtype:
-        raise InputError(
-            f"the baseline would learn from {learned[0].dtype} images in {annotated.folder} but "
-            f"those in {held_out.folder} are {facts[0].dtype}: grey values would mean something "
-            "else"
-        )
+    annotated.require_like(held_out)
     samples = work / "samples"
     count = len(held_out.materials)
-    boxes = [Box((i, 0, 0), (i + 1, 1, 1)) for i in range(len(annotated))]
     return Baseline(
         Stage(
             name="sample",
             task=forest.SamplePixels(annotated, samples),
-            blocks=tuple(Block(i, box, box) for i, box in enumerate(boxes)),
+            blocks=counted([1] * len(annotated)),
             journal=Journal(samples),
         ),
         forest.PixelForest(samples, len(annotated), recipe.digest),
@@ -63,16 +56,6 @@ def plan_baseline(
         annotated.disk_bytes,
         forest.sample_bytes(count),
     )
-
-
-def _require_fit(annotated: Pairs, held_out: Pairs) -> None:
-    known, wanted = annotated.materials.names, held_out.materials.names
-    if known != wanted:
-        raise InputError(
-            f"the baseline would learn {', '.join(known)} from {annotated.folder} but the pairs in "
-            f"{held_out.folder} show {', '.join(wanted)}; both need the same materials in the same "
-            "order"
-        )
 
 
 def _forest() -> ModuleType:

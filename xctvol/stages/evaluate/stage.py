@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xctvol.errors import InputError, UsageError
-from xctvol.grid import Block, Box
+from xctvol.grid import Block, counted
 from xctvol.journal import Journal, Recipe
 from xctvol.model.card import Decode
-from xctvol.model.devices import Precision
+from xctvol.model.devices import Precision, choose_precision, device_called
 from xctvol.model.ensemble import require_alike
 from xctvol.model.file import Model
 from xctvol.model.memory import ensemble_bytes
@@ -26,6 +26,7 @@ from xctvol.stages.evaluate.product import Counts, Scores, ScoresProduct, write_
 
 __all__ = ["Candidate", "EvaluateImage", "Network", "evaluate"]
 
+_FORMAT = 5  # of the tables; raise it when the same models and pairs come to give others
 _ENSEMBLE, _BASELINE = "together", "pixel forest"
 _PIXEL_BYTES = 20  # of a pixel in memory: image, mask, its codes, labels, counting, boundaries
 _IMAGE_TEXT_BYTES = 4096  # of an image and model in the tables
@@ -101,7 +102,7 @@ class _Conclusion:
 
 
 def evaluate(
-    models: Sequence[Model],
+    models: Model | Sequence[Model],
     pairs: Pairs,
     output: str | Path,
     *,
@@ -121,13 +122,15 @@ def evaluate(
     a baseline of other materials or another type of images, for models that cannot decide together,
     and where a baseline is asked for and scikit-learn is not installed.
     """
+    models = (models,) if isinstance(models, Model) else tuple(models)
     if not models:
         raise UsageError("no model to evaluate; give at least one model file")
     facts = pairs.check()
     for model in models:
         _require_fit(model, pairs, facts[0], decode)
     product = ScoresProduct(Path(output))
-    options = {"device": device, "precision": precision, "decode": decode, "together": together}
+    precision = choose_precision(precision, device_called(device))
+    options = {"precision": precision, "decode": decode, "together": together}
     recipe = _recipe(models, pairs, baseline, options)
     added: list[Baseline] = []
     if baseline is not None:
@@ -175,11 +178,10 @@ def _network(
 
 
 def _scoring(pairs: Pairs, candidates: tuple[Candidate, ...], journal: Journal) -> Stage:
-    boxes = [Box((i, 0, 0), (i + 1, 1, 1)) for i in range(len(candidates) * len(pairs))]
     return Stage(
         name="evaluate",
         task=EvaluateImage(pairs, candidates),
-        blocks=tuple(Block(i, box, box) for i, box in enumerate(boxes)),
+        blocks=counted([1] * len(candidates) * len(pairs)),
         journal=journal,
     )
 
@@ -187,21 +189,13 @@ def _scoring(pairs: Pairs, candidates: tuple[Candidate, ...], journal: Journal) 
 def _recipe(
     models: Sequence[Model], pairs: Pairs, baseline: Pairs | None, options: Mapping[str, Any]
 ) -> Recipe:
-    learned = {} if baseline is None else {"baseline": _inputs(baseline)}
+    learned = {} if baseline is None else {"baseline": baseline.recipe_inputs()}
     return Recipe(
         verb="evaluate",
-        format=4,
-        inputs={"models": [model.digest for model in models], **_inputs(pairs), **learned},
+        format=_FORMAT,
+        inputs={"models": [model.digest for model in models], **pairs.recipe_inputs(), **learned},
         options=options,
     )
-
-
-def _inputs(pairs: Pairs) -> dict[str, Any]:
-    return {
-        "pairs": pairs.identity(),
-        "materials": pairs.materials.to_json(),
-        "ignore": [list(value) for value in pairs.materials.ignore],
-    }
 
 
 def _require_fit(model: Model, pairs: Pairs, facts: Facts, decode: Decode | None) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xctvol.errors import InputError, UsageError
 from xctvol.files import write_atomic
-from xctvol.grid import Block, Box, Grid
+from xctvol.grid import Block, Box, counted
 from xctvol.journal import Journal, Recipe
 from xctvol.materials import Material, Materials
 from xctvol.plan import FileProduct, Plan, Stage, report
@@ -61,15 +61,13 @@ def export_surfaces(
     while math.prod(shape) > most_voxels:
         shape, halvings = halved_shape(shape), halvings + 1
     draw = DrawSurfaces(picture, halvings, tuple(materials), output, recipe)
-    once = Grid((1, 1, 1), (1, 1, 1))
     count = math.prod(shape)
     stored, found = _STORED_BYTES * _ALL_CORNERS, _CORNER_BYTES * _CORNERS
     read = 2 * picture.nbytes if halvings else 0  # the half of it, and more than one at a time
     return Plan(
         recipe=recipe,
         product=product,
-        stages=(Stage("surfaces", draw, once, Journal(product.work), unit="blocks"),),
-        conclude=_nothing,
+        stages=(Stage("surfaces", draw, counted([1]), Journal(product.work), unit="blocks"),),
         peak_memory=2 * PROCESS_BYTES  # scikit-image
         + max(read, int(count * (_VOXEL_BYTES + stored + found))),
         reads=picture.nbytes,
@@ -129,7 +127,3 @@ class _Coarse:
 def _surface(coarse: _Coarse, material: Material) -> Surface | None:
     report(0, f"surface of {material.name}")
     return surface_of(coarse.labels == material.label, coarse.spacing, coarse.origin)
-
-
-def _nothing() -> None:
-    """The file is finished once it is in place."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from xctvol.files import refuse_full
-from xctvol.grid import Block, Grid
+from xctvol.grid import Block, counted
 from xctvol.journal import Journal, Recipe
 from xctvol.plan import FileProduct, Plan, Stage
 from xctvol.stages.export.picture import Picture
@@ -41,12 +41,11 @@ def export_stack(picture: Picture, format_: Format, output: Path, recipe: Recipe
     product = FileProduct(output, format_.what, format_.recipe_in)
     stored, draft = format_.stored(picture.dtype), product.work / output.name
     begin = Begin(picture, format_, draft, recipe)
-    once = Grid((1, 1, 1), (1, 1, 1))
     return Plan(
         recipe=recipe,
         product=product,
         stages=(
-            Stage("begin", begin, once, Journal(product.work / "begun"), unit="blocks"),
+            Stage("begin", begin, counted([1]), Journal(product.work / "begun"), unit="blocks"),
             Stage(
                 "copy",
                 CopySlab(picture, format_, draft),

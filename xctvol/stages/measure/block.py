@@ -25,10 +25,10 @@ from xctvol.stages.measure.columns import (
     Rows,
     empty_rows,
 )
-from xctvol.stages.measure.components import Planes, open_labels
+from xctvol.stages.measure.components import Planes, continuing
 from xctvol.stages.measure.labelling import Connectivity, label_block
 from xctvol.stages.measure.merge import census
-from xctvol.stages.measure.profile import LINES, REACH, count_lines
+from xctvol.stages.measure.perimeters import LINES, REACH, count_lines
 from xctvol.stages.measure.runs import add_greys, add_voxels
 
 __all__ = [
@@ -145,7 +145,7 @@ def measure_block(
     joined = subject.connectivity == 26
     add_cells(block, labels, border, present, packed(table), joined, rows, materials)
     planes = Planes.of(labels)
-    opened = open_labels(planes, border[1] == 0, count)
+    opened = continuing(planes, border[1] == 0, count)
     sets, gains = np.empty((0, 0), np.uint32), np.empty((0, table.shape[1]), np.int64)
     if not joined:
         sets, gains = corrections(labels, block, opened, border[1], table)

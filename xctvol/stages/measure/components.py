@@ -19,7 +19,7 @@ __all__ = [
     "Plane",
     "Planes",
     "links",
-    "open_labels",
+    "continuing",
 ]
 
 Plane = NDArray[np.uint32]
@@ -53,7 +53,7 @@ class Planes(NamedTuple):
         return Planes((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
 
-def open_labels(planes: Planes, has_next: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+def continuing(planes: Planes, has_next: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
     """Which of the labels 0..count may go on in another block; (count + 1,).
 
     `has_next` is true along the axes where the volume goes on after the block.

@@ -31,7 +31,7 @@ from xctvol.stages.measure.columns import (
     Rows,
 )
 from xctvol.stages.measure.merge import LARGEST, REGIONS, SPANNING
-from xctvol.stages.measure.profile import perimeter
+from xctvol.stages.measure.perimeters import perimeter
 from xctvol.stages.measure.surface import (
     crofton_interface,
     crofton_surface,

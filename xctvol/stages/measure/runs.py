@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from xctvol.stages.measure.columns import (
     BOX_HIGH,
     BOX_LOW,
+    CROSS_MOMENTS,
     FIRST,
     GREY_MAX,
     GREY_MIN,
     GREY_SQUARES,
     GREY_SUM,
+    MOMENTS,
+    SQUARES,
     VALUE,
     VOXELS,
     Rows,
@@ -29,6 +32,8 @@ Labels = NDArray[np.uint32]
 Values = NDArray[np.uint8]
 
 _LOW, _HIGH = BOX_LOW.start, BOX_HIGH.start
+_FIRST_MOMENT, _FIRST_SQUARE = MOMENTS.start, SQUARES.start
+_FIRST_CROSS = CROSS_MOMENTS.start
 
 # columns of a label's line: its voxels in one row, sums of x and x^2, where it begins and ends
 _N, _SUM, _SQUARES, _X, _END = range(5)
@@ -134,16 +139,16 @@ def _begin(row: Ints, z: int, raster: int, value: int) -> None:
 @njit(cache=True, nogil=True, inline="always")
 def _add_line(sums: Ints, z: int, y: int, line: Ints) -> None:
     n, sum_x = line[_N], line[_SUM]
-    sums[0] += n
-    sums[1] += n * z
-    sums[2] += n * y
-    sums[3] += sum_x
-    sums[4] += n * z * z
-    sums[5] += n * y * y
-    sums[6] += line[_SQUARES]
-    sums[7] += n * z * y
-    sums[8] += z * sum_x
-    sums[9] += y * sum_x
+    sums[VOXELS] += n
+    sums[_FIRST_MOMENT] += n * z
+    sums[_FIRST_MOMENT + 1] += n * y
+    sums[_FIRST_MOMENT + 2] += sum_x
+    sums[_FIRST_SQUARE] += n * z * z
+    sums[_FIRST_SQUARE + 1] += n * y * y
+    sums[_FIRST_SQUARE + 2] += line[_SQUARES]
+    sums[_FIRST_CROSS] += n * z * y
+    sums[_FIRST_CROSS + 1] += z * sum_x
+    sums[_FIRST_CROSS + 2] += y * sum_x
     sums[_LOW + 1] = min(sums[_LOW + 1], y)
     sums[_LOW + 2] = min(sums[_LOW + 2], line[_X])
     sums[_HIGH] = z + 1

@@ -11,7 +11,7 @@ from xctvol.stages.measure.block import GREYS, BlockMeasures, Subject
 from xctvol.stages.measure.cells import DIRECTIONS
 from xctvol.stages.measure.columns import CELLS, FIRST, VOXELS, Rows, empty_rows
 from xctvol.stages.measure.merge import add_census, census, merge_rows, region_of
-from xctvol.stages.measure.profile import LINES
+from xctvol.stages.measure.perimeters import LINES
 
 __all__ = ["Totals", "total"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xctvol.errors import UsageError
-from xctvol.grid import Block, Box
+from xctvol.grid import Block, Box, counted
 from xctvol.journal import Journal, Recipe
 from xctvol.locations import Location
 from xctvol.model.agreement import Agreement, sample_slices
@@ -121,13 +121,13 @@ def recalibrate(
         {"model": model.digest, "volume": volume.digest},
         {"slices": len(collected)},
     )
-    box = Box((0, 0, 0), (len(collected) + len(compared), 1, 1))
+    blocks = counted([len(collected) + len(compared)])
     journal = Journal(product.work / "recalibrated")
     weights = weight_bytes(card.architecture, len(card.materials))
     return Plan(
         recipe=recipe,
         product=product,
-        stages=(Stage("recalibrate", task, (Block(0, box, box),), journal),),
+        stages=(Stage("recalibrate", task, blocks, journal),),
         conclude=lambda: product.publish(recipe),
         peak_memory=_peak_memory(volume, card),
         reads=(len(collected) + len(compared)) * _slice_bytes(volume),

@@ -11,7 +11,7 @@ from typing import Literal
 
 from xctvol.errors import UsageError
 from xctvol.files import sha256
-from xctvol.grid import Block, Box
+from xctvol.grid import Block, counted
 from xctvol.journal import Journal, Recipe
 from xctvol.materials import Materials
 from xctvol.model.card import Card, Decode, GreyScale
@@ -92,11 +92,11 @@ def import_xctfcn(  # noqa: PLR0913 - what a .pth file does not say, all given b
         scale=scale,
     )
     recipe = Recipe("import-xctfcn", {"checkpoint": sha256(path)}, {"card": card.to_json()})
-    box, weights = Box((0, 0, 0), (1, 1, 1)), weight_bytes(architecture, len(materials))
+    weights = weight_bytes(architecture, len(materials))
     stage = Stage(
         name="import",
         task=ImportWeights(path, card, product),
-        blocks=(Block(0, box, box),),
+        blocks=counted([1]),
         journal=Journal(product.work / "imported"),
         unit="blocks",
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from xctvol.errors import InputError
 from xctvol.files import sha256, write_atomic
-from xctvol.grid import Block, Grid
+from xctvol.grid import Block, counted
 from xctvol.journal import Journal, Recipe
 from xctvol.labels import Labels
 from xctvol.locations import local
@@ -36,9 +36,10 @@ _PAGE_BYTES = 20_000_000  # the size of its pictures is bounded; most pages have
 def report(
     volume: Volume,
     labels: Labels,
-    tables: Tables | None,
-    scores: Path | None,
     output: str | Path,
+    *,
+    tables: Tables | None = None,
+    scores: str | Path | None = None,
 ) -> Plan[Path]:
     """Plan to write the page about a scan to `output`.
 
@@ -46,6 +47,7 @@ def report(
     without them the page leaves out what they would tell. Raises InputError where the parts do
     not belong together.
     """
+    scores = None if scores is None else Path(scores)
     _refuse_strangers(volume, labels, tables)
     product = FileProduct(local(output, "the report"), "report", recipe_in)
     recipe = Recipe(
@@ -66,12 +68,10 @@ def report(
         output=product.path,
         recipe=recipe,
     )
-    one = Grid((1, 1, 1), (1, 1, 1))
     return Plan(
         recipe=recipe,
         product=product,
-        stages=(Stage("draw", draw, one, Journal(product.work), unit="blocks"),),
-        conclude=_nothing,
+        stages=(Stage("draw", draw, counted([1]), Journal(product.work), unit="blocks"),),
         peak_memory=_PROCESS_BYTES + _BYTES_PER_PIXEL * largest_plane(volume),
         reads=_PLANES * largest_plane(volume) * (volume.dtype.itemsize + 1),
         writes=_PAGE_BYTES,
@@ -122,10 +122,6 @@ class _Draw:
         if tables is not None:
             made.append(_recipe_of(tables))
         return made
-
-
-def _nothing() -> None:
-    """The page is finished once it is in place."""
 
 
 def _recipe_of(tables: Tables) -> Recipe:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xctvol.errors import XctvolError
+from xctvol.errors import StoppedError, XctvolError
 from xctvol.grid import Block, Box
 from xctvol.locations import Location
 from xctvol.materials import UNLABELLED
@@ -38,16 +38,18 @@ class SegmentSlab:
     probabilities: ProbabilityImages | None = None
 
     def __call__(self, block: Block) -> Any:
-        """Returns the number of voxels of each label, and of slices that were not predicted.
+        """What the journal keeps of the slab.
 
-        And the checksums of all shards, those of images of probabilities apart; the first block
-        of all also how far labels agree with exact ones, which it finds out before it begins.
-        Raises what went wrong with the slices named.
+        `voxels` of each label, how many slices were `skipped`, checksums of the `shards` and, of
+        images of probabilities, of the `details`; of the first slab also the `agreement` with
+        exact labels, found before anything is labelled. Errors name the slices.
         """
         box = block.write
         slices = f"slices {box.start[0]} to {box.stop[0] - 1}"
         try:
             return {**self._compare(block), **self._label(box)}
+        except StoppedError:  # a request, not a fault of these slices
+            raise
         except XctvolError as error:
             raise type(error)(f"{slices}: {error}") from error
         except Exception as error:  # a network may be anybody's code

@@ -221,7 +221,7 @@ def _conclude(
     checksums = Checksums.joined((result["shards"], ()) for result in results)
     label = {"image-label": image_label(materials, "../../")}
     image.finish(volume.spacing, label, own, checksums)
-    list_label(volume.path, image.path.name, listed=True)
+    list_label(volume.path, image.path.name)
 
 
 def _notes(models: Sequence[Model], prediction: Prediction, where: Where) -> tuple[str, ...]:

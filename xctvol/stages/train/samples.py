@@ -86,28 +86,28 @@ def epoch_batches(
     samples: Sequence[Sample], settings: Settings, rng: np.random.Generator, device: torch.device
 ) -> Iterator[Sample]:
     """The batches (n, y, x) of one epoch, cut on `device`; `rng` alone decides what is in them."""
-    crop, batch, intensity = settings.crop, settings.batch, settings.intensity
+    crop, batch, jitter = settings.crop, settings.batch, settings.jitter
     if crop is None:
         for index in rng.permutation(len(samples)):
             whole = samples[index].to(device)
             part = cut(whole, View.draw(whole.size, None, rng))
-            yield _stack([_shaded(part, intensity, rng)])
+            yield _stack([_shaded(part, jitter, rng)])
         return
     areas = np.array([math.prod(sample.size) for sample in samples], np.float64)
     for _ in range(settings.batches([sample.size for sample in samples])):
         chosen = rng.choice(len(samples), size=batch, p=areas / areas.sum())
         parts = [_annotated_crop(samples[i].to(device), crop, rng) for i in chosen]
-        yield _stack([_shaded(part, intensity, rng) for part in parts])
+        yield _stack([_shaded(part, jitter, rng) for part in parts])
 
 
-def _shaded(part: Sample, intensity: float, rng: np.random.Generator) -> Sample:
-    """Other contrast (a factor about 1) and brightness (a summand about 0), by up to `intensity`.
+def _shaded(part: Sample, jitter: float, rng: np.random.Generator) -> Sample:
+    """Other contrast (a factor about 1) and brightness (a summand about 0), by up to `jitter`.
 
     Grey values are normalized, so that both are in standard deviations of the training images.
     """
-    if intensity == 0 or rng.random() >= _PROBABILITY:
+    if jitter == 0 or rng.random() >= _PROBABILITY:
         return part
-    contrast, brightness = rng.uniform(-intensity, intensity, 2)
+    contrast, brightness = rng.uniform(-jitter, jitter, 2)
     return Sample(part.image * (1 + contrast) + brightness, part.indices)
 
 

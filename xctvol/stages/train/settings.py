@@ -4,13 +4,21 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from xctvol.errors import UsageError
 from xctvol.model.networks import scaled_size
 from xctvol.units import Spacing
 
-__all__ = ["Loss", "Schedule", "Settings", "SplitBy", "settings_for"]
+__all__ = [
+    "LearningOptions",
+    "Loss",
+    "Schedule",
+    "Settings",
+    "SplitBy",
+    "TrainOptions",
+    "settings_for",
+]
 
 Loss = Literal["bce", "cross-entropy", "balanced", "dice"]
 """What is made small; see `xctvol.stages.train.losses`."""
@@ -34,7 +42,7 @@ class Settings:
     `leave-one-scan-out` keeps one scan instead, another one in each replicate.
 
     The network sees slices at `scale` times their size, so less detail and more of what surrounds
-    it; labels come back at full size. `weights` is a file to start from. `intensity` varies
+    it; labels come back at full size. `weights` is a file to start from. `jitter` varies
     brightness and contrast of the normalized grey values by up to so much, in standard deviations.
     Training ends early after `patience` epochs without a smaller validation loss. The optimizer
     makes a step every `accumulate` batches. `checkpointing` computes the network's layers twice
@@ -55,7 +63,7 @@ class Settings:
     loss: Loss = "bce"
     weights: Path | None = None
     scale: float = 1.0
-    intensity: float = 0.0
+    jitter: float = 0.0
     schedule: Schedule = "constant"
     patience: int | None = None
     accumulate: int = 1
@@ -71,7 +79,7 @@ class Settings:
         _require(0 < self.scale <= 1, "scale", self.scale, "above 0 and at most 1")
         _require(self.rate(1) > 0, "learning rate", self.learning_rate, "above 0")
         _require(0 < self.validation < 1, "validation", self.validation, "between 0 and 1")
-        _require(0 <= self.intensity < 1, "intensity", self.intensity, "from 0 to below 1")
+        _require(0 <= self.jitter < 1, "jitter", self.jitter, "from 0 to below 1")
         _require(self.accumulate >= 1, "accumulate", self.accumulate, "at least 1")
         _require(
             self.patience is None or self.patience >= 1, "patience", self.patience, "1 or more"
@@ -104,6 +112,37 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "weights": None if self.weights is None else self.weights.name}
+
+
+class LearningOptions(TypedDict, total=False):
+    """Fields of `Settings` as options; those left out, or None, become what suits the network.
+
+    A `crop` of 0 asks for whole slices.
+    """
+
+    architecture: str
+    seed: int
+    crop: int | None
+    batch: int | None
+    learning_rate: float | None
+    validation: float | None
+    device: str
+    split: SplitBy
+    loss: Loss | None
+    weights: Path | None
+    scale: float
+    jitter: float
+    schedule: Schedule | None
+    patience: int | None
+    accumulate: int
+    checkpointing: bool
+    spacing: Spacing | None
+
+
+class TrainOptions(LearningOptions, total=False):
+    """Those, and the number of epochs."""
+
+    epochs: int | None
 
 
 _SUITED: Mapping[str, Mapping[str, Any]] = {

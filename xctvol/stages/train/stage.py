@@ -1,10 +1,10 @@
 """The verb train: a plan whose blocks are replicates and whose product is their model files."""
 
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from xctvol.files import sha256
-from xctvol.grid import Block, Box
+from xctvol.grid import counted
 from xctvol.journal import Journal, Recipe
 from xctvol.model.file import Model
 from xctvol.model.networks import weight_bytes
@@ -13,7 +13,7 @@ from xctvol.plan import Plan, Stage
 from xctvol.stages.train.foresight import host_bytes, notes_on
 from xctvol.stages.train.product import ModelFiles
 from xctvol.stages.train.replicate import TrainReplicate
-from xctvol.stages.train.settings import settings_for
+from xctvol.stages.train.settings import TrainOptions, settings_for
 from xctvol.stages.train.splits import require_two
 
 __all__ = ["train"]
@@ -22,16 +22,19 @@ _FILES = 7  # weights in a checkpoint (with best and Adam's), three candidates
 
 
 def train(
-    pairs: Pairs, output: str | Path, *, replicates: int | None = None, **options: Any
+    pairs: Pairs,
+    output: str | Path,
+    *,
+    replicates: int | None = None,
+    **options: Unpack[TrainOptions],
 ) -> Plan[tuple[Model, ...]]:
     """Plan the training of `replicates` models that differ in seed and split of the pairs.
 
-    `options` are the fields of `xctvol.stages.train.settings.Settings`; those left out, or None,
-    become what suits the network, and a `crop` of 0 means whole slices. By default one model is
-    trained, and with `split` "leave-one-scan-out" one for each scan. One
-    replicate is written to `output`, several to leaf-01.safetensors, leaf-02.safetensors and
-    so on, each with a log of its epochs. All pairs are read and checked here. Raises InputError
-    for pairs that cannot train, and UsageError for options that make no sense.
+    `options` are described in `xctvol.stages.train.settings`. By default one model is trained, and
+    with `split` "leave-one-scan-out" one for each scan. One replicate is written to `output`,
+    several to leaf-01.safetensors, leaf-02.safetensors and so on, each with a log of its epochs.
+    All pairs are read and checked here. Raises InputError for pairs that cannot train, and
+    UsageError for options that make no sense.
     """
     if replicates is None:
         left_out = options.get("split") == "leave-one-scan-out"
@@ -41,14 +44,11 @@ def train(
     require_two(pairs, settings)
     notes = tuple(notes_on(pairs, facts, settings))
     product = ModelFiles(Path(output), replicates)
-    box = Box((0, 0, 0), (settings.epochs, 1, 1))
     weights = weight_bytes(settings.architecture, len(pairs.materials))
     recipe = Recipe(
         verb="train",
         inputs={
-            "pairs": pairs.identity(),
-            "materials": pairs.materials.to_json(),
-            "ignore": [list(value) for value in pairs.materials.ignore],
+            **pairs.recipe_inputs(),
             "weights": None if settings.weights is None else sha256(settings.weights),
         },
         options=settings.to_json(),
@@ -60,7 +60,7 @@ def train(
             Stage(
                 name="train",
                 task=TrainReplicate(pairs, settings, product),
-                blocks=tuple(Block(index, box, box) for index in range(replicates)),
+                blocks=counted([settings.epochs] * replicates),
                 journal=Journal(product.work / "replicates"),
                 unit="epochs",
             ),

@@ -1,32 +1,13 @@
 """Folders of tables: every file is read again and compared with the digest in the record."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from xctvol.files import sha256
-from xctvol.formats import Kind
 from xctvol.grid import Block, Grid
-from xctvol.locations import Location
 from xctvol.plan import FolderRecord
 
-__all__ = ["CheckFile", "finished_folder"]
-
-_MARKS: Mapping[str, Kind] = {
-    "measure.json": "measurements",
-    "evaluate.json": "scores",
-    "study.json": "study",
-    "export.json": "slices",
-}
-
-
-def finished_folder(path: Location) -> FolderRecord | None:
-    """The record of a folder of measurements, scores, a study or slices; None for anything else."""
-    for name, kind in _MARKS.items():
-        if isinstance(path, Path) and (path / name).is_file():
-            return FolderRecord.read(path / name, kind)
-    return None
+__all__ = ["CheckFile"]
 
 
 @dataclass(frozen=True)

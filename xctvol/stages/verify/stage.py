@@ -14,13 +14,13 @@ from xctvol.errors import InputError, UsageError
 from xctvol.files import remove_tree, sha256, states_below
 from xctvol.journal import Journal, Recipe
 from xctvol.locations import Location, S3Path, located
-from xctvol.plan import FolderRecord, Plan, Stage, Task
+from xctvol.plan import FolderRecord, Plan, Stage, Task, finished_folder
 from xctvol.resources import thread_budget
 from xctvol.sources import Source
 from xctvol.sources.slabs import held_bytes
 from xctvol.stages.verify import remedies
 from xctvol.stages.verify.again import Again, Remake
-from xctvol.stages.verify.folders import CheckFile, finished_folder
+from xctvol.stages.verify.folders import CheckFile
 from xctvol.stages.verify.images import CheckedImage, check_image, images_in
 from xctvol.stages.verify.slabs import RepairSlab, VerifySlab
 from xctvol.stages.verify.verdict import Verdict, VerdictProduct
