@@ -18,7 +18,7 @@ from xctvol.errors import InputError, PartialError
 from xctvol.files import read_json, write_json
 from xctvol.locations import Location
 
-__all__ = ["Journal", "Recipe", "file_identity"]
+__all__ = ["Beginning", "Journal", "Recipe", "file_identity"]
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,57 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Beginning:
+    """When what is unfinished was begun: `file`, the note of its recipe, bears the `mark`.
+
+    A run that begins anew leaves another mark there, and one that finishes takes the file away.
+    """
+
+    file: Location
+    mark: str | None
+
+    def holds(self) -> bool:
+        try:
+            return bool(read_json(self.file).get("begun") == self.mark)
+        except (InputError, AttributeError):
+            return False
+
+
+@dataclass(frozen=True)
 class Journal:
     """The blocks of one stage that are done, one file each, with the small result of each.
 
-    Each file holds the crc32 of its result, so that a damaged one is never believed.
+    Each file holds the crc32 of its result, so that a damaged one is never believed. A run writes
+    to the journal of its own `beginning` only: what it notes later would be taken for work of the
+    run that began anew.
     """
 
     folder: Location
+    beginning: Beginning | None = None
 
     def record(self, index: int, result: Any) -> None:
-        """Note that block `index` is done; `result` is a small JSON value."""
+        """Note that block `index` is done; `result` is a small JSON value.
+
+        Raises PartialError where another run has begun anew. It has to do this block again, even if
+        it has done so, as the files that were written here may lie over its own.
+        """
         record = {"block": index, "result": result, "crc32": _crc32(index, result)}
-        write_json(self._file(index), record)
+        if self._goes_on():
+            write_json(self._file(index), record)
+        if not self._goes_on():
+            self._file(index).unlink(missing_ok=True)
+            self.check()
+
+    def check(self) -> None:
+        """Raise PartialError where another run has begun anew, or has finished."""
+        if not self._goes_on():
+            raise PartialError(
+                f"{self.folder.parent}: another run has begun anew with --overwrite, or has "
+                "finished, while this one was at work; look with `xctvol verify` at what it made"
+            )
+
+    def _goes_on(self) -> bool:
+        return self.beginning is None or self.beginning.holds()
 
     def is_done(self, index: int) -> bool:
         return self._file(index).is_file()

@@ -1,5 +1,6 @@
 """Plans and their parts: checked before they start, carried out, continued, concluded once."""
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
@@ -8,7 +9,7 @@ from xctvol.errors import InputError, PartialError, PlanError, UsageError, Xctvo
 from xctvol.files import read_json, refuse_full, remove_partials, remove_tree, write_json
 from xctvol.formats import refuse_newer, stamp
 from xctvol.grid import Block
-from xctvol.journal import Recipe
+from xctvol.journal import Beginning, Recipe
 from xctvol.locations import Location
 from xctvol.plan.serial import Serial
 from xctvol.plan.stage import Executor, Listener, Progress, Stage
@@ -22,6 +23,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 _RECIPE = "recipe.json"
 _REMOVED = "removed"
+_BEGUN = "begun"
 
 
 class Product(Protocol[T_co]):
@@ -124,9 +126,9 @@ class Plan(Generic[T]):
         and when it finishes first it takes the journal away: then there is nothing left to do.
         """
         try:
-            self._start(executor)
-            with executor.session(max(stage.slots for stage in self.stages)) as run:
-                for stage in self.stages:
+            stages = self._start(executor)
+            with executor.session(max(stage.slots for stage in stages)) as run:
+                for stage in stages:
                     todo = stage.pending()
                     if self.finished():  # without a journal, all seems to be left
                         return True
@@ -152,21 +154,29 @@ class Plan(Generic[T]):
         except (XctvolError, OSError):
             return False
 
-    def _start(self, executor: Executor) -> None:
+    def _start(self, executor: Executor) -> tuple[Stage, ...]:
+        """The stages, with journals that belong to this beginning."""
         self.check(executor)
+        mark = None
         if self.replacing or self._half_removed():
-            self._remove()
+            mark = uuid.uuid4().hex  # a run that is still at work on what was there knows another
+            self._remove(mark)
         if not self._recipe_file.exists():
-            write_json(self._recipe_file, {**self._stamp, **self.recipe.to_json()})
+            write_json(self._recipe_file, {**self._stamp, **self.recipe.to_json(), _BEGUN: mark})
+        beginning = Beginning(self._recipe_file, self._journal_record().get(_BEGUN))
+        return tuple(
+            replace(stage, journal=replace(stage.journal, beginning=beginning))
+            for stage in self.stages
+        )
 
-    def _remove(self) -> None:
+    def _remove(self, mark: str) -> None:
         """Delete the product with its journal.
 
         Before anything is gone the journal says so, and what says so goes last: a run that is
         killed meanwhile leaves nothing that the next one would take for finished blocks.
         """
         work = self.product.work
-        write_json(self._recipe_file, {**self._stamp, _REMOVED: True})
+        write_json(self._recipe_file, {**self._stamp, _REMOVED: True, _BEGUN: mark})
         self.product.remove()
         for entry in work.iterdir():
             if entry.name != _RECIPE:

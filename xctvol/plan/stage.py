@@ -166,9 +166,11 @@ def reporting(reporter: Reporter) -> Iterator[None]:
 def run_block(task: Task, journal: Journal, block: Block) -> None:
     """Do one block and note it; a block that another writer has finished is not done again.
 
-    Raises StoppedError, before it begins, where this process was asked to stop.
+    Raises StoppedError, before it begins, where this process was asked to stop, and PartialError
+    where another run has begun anew.
     """
     stopping.check()
+    journal.check()
     if not journal.is_done(block.index):
         journal.record(block.index, task(block))
 
