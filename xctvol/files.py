@@ -20,6 +20,7 @@ from xctvol.errors import InputError, PartialError
 from xctvol.locations import Location, S3Path
 
 __all__ = [
+    "WORK",
     "holds_something",
     "read_json",
     "refuse_full",
@@ -34,7 +35,9 @@ __all__ = [
     "write_json",
 ]
 
+WORK = ".xctvol"  # folder of journals in a product that is a folder, while it is unfinished
 _SUFFIX = ".partial"
+_NUMBER = "[0-9a-f]" * 32  # of a partial, in its name
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SPECIAL = (
     (stat.S_ISDIR, "folder"),
@@ -163,15 +166,18 @@ def read_json(path: Location) -> Any:
 def remove_partials(path: Location) -> None:
     """Delete what killed writers left of the file `path`, or of files below the folder `path`.
 
-    Only call it where no other writer is at work. In a bucket they leave nothing.
+    Only call it where no other writer is at work. Folders inside that are the products of others,
+    unfinished as they have a journal, are left alone. In a bucket killed writers leave nothing.
     """
     if isinstance(path, S3Path):
         return
-    if path.is_dir():
-        names = ((folder, files) for folder, _, files in os.walk(path))
-        left = [Path(folder, n) for folder, files in names for n in _partials(files)]
+    if not path.is_dir():
+        left = list(path.parent.glob(f".{glob.escape(path.name)}.{_NUMBER}{_SUFFIX}"))
     else:
-        left = list(path.parent.glob(f".{glob.escape(path.name)}.*{_SUFFIX}"))
+        left = []
+        for folder, inside, files in os.walk(path):
+            inside[:] = [name for name in inside if not Path(folder, name, WORK).exists()]
+            left += [Path(folder, name) for name in _partials(files)]
     for partial in left:
         partial.unlink(missing_ok=True)
 

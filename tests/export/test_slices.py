@@ -1,5 +1,7 @@
 """A folder of slices, to annotate or for programs that want a file for each; and the command."""
 
+import json
+
 import numpy as np
 import pytest
 import SimpleITK
@@ -77,6 +79,42 @@ def test_other_slices_later_ask_first_and_leave_other_files_alone(scan, tmp_path
         "export.json", "leaf_0003.tif", "leaf_0080.tif", "notes.txt",
     ]  # fmt: skip  # a folder as it is listed
     assert (folder / "leaf_0003.tif").read_bytes() == before
+
+
+def test_what_an_interrupted_export_left_is_replaced_as_well(scan, tmp_path):
+    folder = tmp_path / "images"
+
+    def interrupt(event):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(scan.volume, folder, slices=[3, 70, 140]).run(listen=interrupt)
+    assert (folder / "leaf_0003.tif").exists()
+    export(scan.volume, folder, slices=[80]).overwrite().run()
+    assert list(images_in(folder)) == ["leaf_0080"]
+
+
+def test_a_file_of_somebody_else_is_never_replaced(scan, tmp_path):
+    folder = export(scan.volume, tmp_path / "images", slices=[3]).run()
+    (folder / "leaf_0070.tif").write_bytes(b"theirs")
+    with pytest.raises(PlanError, match=r"leaf_0070\.tif exists and was not exported"):
+        export(scan.volume, folder, slices=[70])
+    assert (folder / "leaf_0070.tif").read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("name", ["", "..", "../precious", "a/../../precious"])
+def test_a_record_that_names_other_places_deletes_nothing_there(scan, tmp_path, name):
+    (tmp_path / "precious").mkdir()
+    folder = export(scan.volume, tmp_path / "images", slices=[3]).run()
+    (folder / "notes.txt").write_text("mine")
+    record = json.loads((folder / "export.json").read_text())
+    record["files"][name] = "0"
+    (folder / "export.json").write_text(json.dumps(record))
+    export(scan.volume, folder, slices=[70]).overwrite().run()
+    assert (tmp_path / "precious").is_dir()
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "export.json", "leaf_0070.tif", "notes.txt",
+    ]  # fmt: skip  # a folder as it is listed
 
 
 def test_a_run_that_was_interrupted_goes_on(scan, tmp_path):

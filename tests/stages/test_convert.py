@@ -17,7 +17,9 @@ from ome_zarr_models import open_ome_zarr
 
 from xctvol.errors import InputError, PlanError
 from xctvol.execution import Dask
+from xctvol.files import write_json
 from xctvol.grid import Box
+from xctvol.journal import Recipe
 from xctvol.labels import open_labels
 from xctvol.materials import Materials
 from xctvol.sources import open_source
@@ -134,6 +136,28 @@ def test_other_options_are_refused_and_name_what_differs(scan, tmp_path):
     with pytest.raises(PlanError, match=r"a\.zarr exists .* other window"):
         other.run()
     assert other.overwrite().run().window == Window(0, 9)
+
+
+def test_overwriting_a_volume_leaves_its_labels_and_what_is_not_ours(scan, tmp_path):
+    path = tmp_path / "a.zarr"
+    convert(source(scan[0]), path).run()
+    labels = path / "labels" / "tissue" / "zarr.json"
+    for file in (labels, path / "notes.txt"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("mine")
+    plan = convert(source(scan[0]), path, window="0,9").overwrite()
+    assert plan.run().window == Window(0, 9)
+    assert (labels.read_text(), (path / "notes.txt").read_text()) == ("mine", "mine")
+
+
+def test_what_another_verb_has_begun_is_not_overwritten(scan, tmp_path):
+    path = tmp_path / "a"
+    (path / "annotated.zip").parent.mkdir()
+    (path / "annotated.zip").write_text("mine")
+    write_json(path / ".xctvol" / "recipe.json", Recipe("export", {}, {}).to_json())
+    with pytest.raises(PlanError, match="was started by xctvol export"):
+        convert(source(scan[0]), path).overwrite().run()
+    assert (path / "annotated.zip").read_text() == "mine"
 
 
 def test_a_source_that_changed_is_refused(scan, tmp_path):

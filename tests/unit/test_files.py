@@ -155,9 +155,25 @@ def test_partials_of_a_folder_are_removed_wherever_they_lie(tmp_path):
     assert whole.read_bytes() == b"whole"
 
 
+def test_partials_of_others_who_are_at_work_inside_stay(tmp_path):
+    """As when labels are written in a volume that another run finds finished."""
+    theirs = kill_while_writing(tmp_path / "labels" / "tissue" / "0" / "c" / "1")
+    (tmp_path / "labels" / "tissue" / ".xctvol").mkdir()
+    remove_partials(tmp_path)
+    assert theirs.exists()
+    (tmp_path / "labels" / "tissue" / ".xctvol").rmdir()
+    remove_partials(tmp_path)
+    assert not theirs.exists()
+
+
 @pytest.mark.parametrize(
     ("name", "other"),
-    [("report.html", "other.html"), ("report [v1].html", "report v.html"), ("a*b", "acb")],
+    [
+        ("report.html", "other.html"),
+        ("report", "report.html"),
+        ("report [v1].html", "report v.html"),
+        ("a*b", "acb"),
+    ],
 )
 def test_partials_of_a_file_are_removed_and_no_others(tmp_path, name, other):
     mine, theirs = kill_while_writing(tmp_path / name), kill_while_writing(tmp_path / other)

@@ -104,7 +104,9 @@ class LabelsProduct:
 
     @property
     def _image(self) -> ImageProduct[Labels]:
-        return ImageProduct(self.path, lambda path: _labels(path, open_volume(self.scan)))
+        return ImageProduct(
+            self.path, lambda path: _labels(path, open_volume(self.scan)), beside=("probabilities",)
+        )
 
     def made_by(self) -> Recipe | None:
         recipe = self._image.made_by()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from xctvol.errors import InputError, PlanError
-from xctvol.files import holds_something, read_json, remove_tree, sha256, write_json
+from xctvol.files import WORK, holds_something, read_json, remove_tree, sha256, write_json
 from xctvol.formats import Kind, refuse_newer, stamp
 from xctvol.journal import Recipe
 from xctvol.locations import Location
@@ -85,7 +85,7 @@ class FolderProduct(ABC):
 
     @property
     def work(self) -> Path:
-        return self.path / ".xctvol"
+        return self.path / WORK
 
     @property
     def mark(self) -> Path:
@@ -120,8 +120,8 @@ class FolderProduct(ABC):
         write_json(self.mark, {**says, _DIGEST: _digest(says)})
 
     def remove(self) -> None:
-        files = tuple(self.files())  # the mark may be what names them
-        for name in (self.mark.name, *files):
+        files = tuple(self.files())  # the mark may be what names them, and may be damaged
+        for name in (self.mark.name, *filter(_is_plain, files)):
             remove_tree(self.path / name)
 
     def _is_file(self, name: str) -> bool:

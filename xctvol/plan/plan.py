@@ -207,8 +207,9 @@ class Plan(Generic[T]):
 
     def _close(self) -> T:
         """Open the finished product, and nothing else is left."""
-        remove_tree(self.product.work)
-        remove_partials(self.product.path)
+        if self.product.work.exists():  # else all is tidied, and others may be at work in there
+            remove_partials(self.product.path)
+            remove_tree(self.product.work)
         return self.product.open()
 
     def _unfinished(self) -> Recipe | None:
@@ -220,6 +221,7 @@ class Plan(Generic[T]):
     def _check_existing(self) -> None:
         if self.replacing:
             self.product.made_by()  # raises for what is not ours to delete
+            self._refuse_other_verb()
             return
         finished = self.product.made_by()
         unfinished = self._unfinished()
@@ -232,6 +234,15 @@ class Plan(Generic[T]):
             f"{', '.join(self.recipe.differences(other))}; use the same again, another name, "
             "or --overwrite to replace it"
         )
+
+    def _refuse_other_verb(self) -> None:
+        """Raise PlanError where what is unfinished would become something else altogether."""
+        unfinished = self._unfinished()
+        if unfinished is not None and unfinished.verb.split()[0] != self.verb.split()[0]:
+            raise PlanError(
+                f"{self.product.path} is unfinished and was started by xctvol {unfinished.verb}; "
+                "choose another name, or delete it"
+            )
 
     def _check_memory(self, executor: Executor) -> None:
         limit = executor.memory

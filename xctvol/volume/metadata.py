@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xctvol.errors import InputError, UsageError
-from xctvol.files import read_json, write_json
+from xctvol.files import WORK, read_json, write_json
 from xctvol.formats import refuse_newer, stamp
 from xctvol.grid import Index3
 from xctvol.locations import Location
@@ -149,7 +149,7 @@ def read_attributes(path: Location) -> tuple[dict[str, Any], dict[str, Any]]:
         document = read_json(path / "zarr.json")
     elif (path / ".zattrs").exists():
         document = {"attributes": read_json(path / ".zattrs")}
-    elif (path / ".xctvol").exists():
+    elif (path / WORK).exists():
         raise InputError(
             f"{path} is unfinished: run the command that made it again, it continues where it was"
         )

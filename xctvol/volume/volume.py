@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xctvol.errors import InputError, PlanError
-from xctvol.files import holds_something, remove_tree
+from xctvol.files import WORK, holds_something, remove_tree
 from xctvol.grid import Box, Index3
 from xctvol.journal import Recipe
 from xctvol.locations import Location, located
@@ -217,10 +217,12 @@ class ImageProduct(Generic[T]):
 
     path: Location
     opener: Callable[[Location], T]
+    beside: tuple[str, ...] = ()
+    """What else in the group belongs to the product, besides the image."""
 
     @property
     def work(self) -> Location:
-        return self.path / ".xctvol"
+        return self.path / WORK
 
     def made_by(self) -> Recipe | None:
         # in this order: a run makes the work before anything else, and takes it away after the mark
@@ -242,9 +244,10 @@ class ImageProduct(Generic[T]):
         return self.opener(self.path)
 
     def remove(self) -> None:
+        """Delete the image; labels of a volume, and what anybody has put there, stay."""
         self._mark.unlink(missing_ok=True)
         for entry in self.path.iterdir():
-            if entry.name != self.work.name:
+            if entry.name.isdecimal() or entry.name in self.beside:
                 remove_tree(entry)
 
     @property

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from xctvol.errors import UsageError
+from xctvol.errors import PlanError, UsageError
+from xctvol.files import read_json, write_json
 from xctvol.grid import Block, Box
 from xctvol.journal import Journal, Recipe
 from xctvol.plan import FolderProduct, Plan, Stage
@@ -32,6 +33,7 @@ def export_slices(
         raise UsageError(f"there is no slice {missing}: there are slices {first} to {last - 1}")
     names = Names(picture.path.stem, max(_DIGITS, len(str(last - 1))))
     product = SlicesFolder(output, tuple(names.of(z) for z in wanted))
+    product.refuse_strangers()
     plane = picture.nbytes // picture.box.shape[0]
     held = min(picture.slab_bytes, picture.chunk_depth * plane)
     return Plan(
@@ -40,7 +42,7 @@ def export_slices(
         stages=(
             Stage(
                 "export",
-                WriteSlices(picture, frozenset(wanted), output, names),
+                WriteSlices(picture, frozenset(wanted), product, names),
                 tuple(_touched(picture, wanted)),
                 Journal(product.work / "slabs"),
             ),
@@ -69,10 +71,11 @@ class WriteSlices:
 
     picture: Picture
     wanted: frozenset[int]
-    folder: Path
+    product: "SlicesFolder"
     names: Names
 
     def __call__(self, block: Block) -> None:
+        self.product.begin()
         first, depth = self.picture.box.start[0], self.picture.chunk_depth
         there = range(first + block.write.start[0], first + block.write.stop[0])
         wanted = [z for z in there if z in self.wanted]
@@ -89,7 +92,7 @@ class WriteSlices:
         colors = None if materials is None else colormap(materials)
 
         def write(z: int) -> None:
-            path = self.folder / self.names.of(z)
+            path = self.product.path / self.names.of(z)
             write_imagej(path, slab[z - slices[0]], self.picture.spacing, colors)
 
         in_threads(write, slices)
@@ -104,15 +107,36 @@ class SlicesFolder(FolderProduct):
     verb = "export"
     holds = "slices"
 
+    @property
+    def _list(self) -> Path:
+        """The names of an unfinished export: what --overwrite has to delete."""
+        return self.work / "names.json"
+
     def files(self) -> Iterator[str]:
         yield from self.wanted
-        if self.mark.exists():
-            yield from {*self.written()} - {*self.wanted}
+        yield from {*self.written()} - {*self.wanted}
+
+    def begin(self) -> None:
+        if not self._list.exists():
+            write_json(self._list, self.wanted)
 
     def written(self) -> list[str]:
-        """Names of the files that are there, of which a damaged record names none."""
-        files = self.record().get("files")
-        return [Path(name).name for name in files] if isinstance(files, dict) else []
+        """Names of files of an export that is there; a damaged record names none."""
+        if self.mark.exists():
+            names = self.record().get("files")
+        else:
+            names = read_json(self._list) if self._list.exists() else None
+        return [str(name) for name in names] if isinstance(names, dict | list) else []
+
+    def refuse_strangers(self) -> None:
+        """Raise PlanError for a file of a wanted name beside an export that did not write it."""
+        ours = {*self.written()}
+        for name in self.wanted:
+            if self.mark.exists() and name not in ours and (self.path / name).exists():
+                raise PlanError(
+                    f"{self.path / name} exists and was not exported, so it will not be replaced; "
+                    "move it away, or choose another folder"
+                )
 
     def open(self) -> Path:
         return self.path
