@@ -158,7 +158,7 @@ def test_labels_of_another_scan_are_refused(scan, tmp_path):
 
 
 def test_measurements_of_other_labels_are_refused(scan, tmp_path):
-    volume = replace(scan.labels.volume, own={}, spacing=Spacing(9, 9, 9))
+    volume = replace(scan.labels.volume, own={}, spacings=(Spacing(9, 9, 9),))
     with pytest.raises(InputError, match="measurements of other labels"):
         plan(replace(scan, labels=replace(scan.labels, volume=volume)), tmp_path / "quercus.html")
 

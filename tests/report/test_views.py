@@ -37,7 +37,7 @@ def pyramid(shape, levels, dtype=np.uint8):
     """Noise of `shape`, and every second voxel of it, and of that, at `levels` levels."""
     voxels = np.random.default_rng(5).integers(0, 3, shape).astype(dtype)
     arrays = tuple(InMemory(voxels[:: 2**n, :: 2**n, :: 2**n]) for n in range(levels))
-    return Volume("scan.zarr", arrays, Spacing(2.0, 1.0, 0.5), {})
+    return Volume("scan.zarr", arrays, (Spacing(2.0, 1.0, 0.5),), {})
 
 
 MATERIALS = Materials.from_json(

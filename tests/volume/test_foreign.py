@@ -94,3 +94,15 @@ def test_arrays_of_several_channels_or_two_axes_are_refused(tmp_path, zarr_forma
     zarr.create_array(tmp_path / "p", shape=(5, 6), dtype="u1", zarr_format=zarr_format)
     with pytest.raises(InputError, match="holds 2 axes of uint8"):
         open_array(tmp_path / "p")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_other_voxels_are_another_volume(tmp_path, version):
+    """What was made of a volume is not taken for what would be made of it now."""
+    write_image(tmp_path / "v", VOXELS, version, "zyx", [1, 1, 1])
+    before = open_volume(tmp_path / "v").digest
+    (tmp_path / "v/labels/cells").mkdir(parents=True)
+    (tmp_path / "v/labels/cells/zarr.json").write_text("{}")
+    assert open_volume(tmp_path / "v").digest == before, "labels come and go"
+    zarr.open_array(tmp_path / "v/0", mode="r+")[3, 4, 5] += 1
+    assert open_volume(tmp_path / "v").digest != before

@@ -1,5 +1,9 @@
 """Windows and histograms against plain numpy."""
 
+import functools
+import io
+import operator
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -55,6 +59,111 @@ def test_histograms_add_up():
     grey = np.random.default_rng(2).normal(size=(8, 5, 5)).astype(np.float32)
     whole, parts = Histogram.of(grey), Histogram.of(grey[:3]) + Histogram.of(grey[3:])
     np.testing.assert_array_equal(whole.counts, parts.counts)
+
+
+PARTS = [  # of one scan: offsets and widths, some of many pages of keys and some of few
+    (0, 0), (32768, 30), (1000, 0.3), (-5, 10), (0, 1e-6), (3e4, 3e4), (-1e6, 7), (2e9, 1e8)
+]  # fmt: skip  # a table
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32", "uint32", "int64"])
+def test_sums_of_histograms_are_the_same_in_any_order(dtype):
+    rng = np.random.default_rng(4)
+    limits = np.finfo(dtype) if np.dtype(dtype).kind == "f" else np.iinfo(dtype)
+    parts = [
+        (start + rng.random((2, 30, 40)) * width).clip(limits.min, limits.max).astype(dtype)
+        for start, width in PARTS
+    ]
+    whole = Histogram.of(np.concatenate(parts))
+    assert int(whole.counts.sum()) == sum(part.size for part in parts)
+    for _ in range(10):
+        histograms = [Histogram.of(parts[n]) for n in rng.permutation(len(parts))]
+        middle = int(rng.integers(1, len(parts)))
+        left, right = (
+            functools.reduce(operator.add, some)
+            for some in (histograms[:middle], histograms[middle:])
+        )
+        for total in (left + right, right + left):
+            np.testing.assert_array_equal(total.counts, whole.counts)
+            np.testing.assert_array_equal(total.pages, whole.pages)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_histograms_are_read_as_they_were_written(dtype):
+    histogram = Histogram.of(np.arange(1, 61).reshape(3, 4, 5).astype(dtype))
+    file = io.BytesIO()
+    histogram.save(file)
+    file.seek(0)
+    read = Histogram.load(np.dtype(dtype), file)
+    np.testing.assert_array_equal(read.counts, histogram.counts)
+    np.testing.assert_array_equal(read.values(), histogram.values())
+
+
+def test_values_that_are_not_finite_are_not_counted():
+    grey = np.array([[[np.nan, 3, np.inf, -np.inf, -0.0, 0.0]]], np.float32)
+    histogram = Histogram.of(grey)
+    present = np.flatnonzero(histogram.counts)
+    assert histogram.values()[present].tolist() == [0, 3]
+    assert histogram.counts[present].tolist() == [2, 1]
+    with pytest.raises(InputError, match="no finite grey value"):
+        (Histogram.of(grey[:, :, :1]) + Histogram.of(grey[:, :, 2:4])).window(Percentiles(1, 99))
+
+
+def exact_window(grey, percentiles):
+    return [
+        float(np.percentile(grey, p, method="inverted_cdf"))
+        for p in (percentiles.low, percentiles.high)
+    ]
+
+
+@settings(max_examples=60)
+@given(
+    dtype=st.sampled_from(["float16", "float32", "float64", "int32", "uint32", "int64", "uint64"]),
+    start=st.sampled_from([0, 1, 1000, 32768, 10**6, 3 * 10**9, -7, -(10**6)]),
+    share=st.floats(1e-3, 10),
+    odd=st.sampled_from([0, 3, 40]),
+    asked=st.sampled_from([Percentiles(0.1, 99.9), Percentiles(2, 60), Percentiles(0, 100)]),
+    seed=st.integers(0, 2**32),
+)
+def test_no_more_is_clipped_than_was_asked_for_and_little_less(
+    dtype, start, share, odd, asked, seed
+):
+    """Grey values `share` times as wide as they are far from 0, a few dead and hot voxels."""
+    rng = np.random.default_rng(seed)
+    grey = start + rng.random(9973) * share * max(abs(start), 1)
+    grey[:odd] = rng.choice([0, 1e-3, 2.0 * grey.max()], odd)
+    limits = np.finfo(dtype) if np.dtype(dtype).kind == "f" else np.iinfo(dtype)
+    grey = grey.clip(limits.min, limits.max / 2).astype(dtype).reshape(1, 1, -1)
+    exact = exact_window(grey, asked)
+    if exact[0] == exact[1]:
+        return
+    window = Histogram.of(grey).window(asked)
+    assert (grey < window.low).mean() <= asked.low / 100
+    assert (grey > window.high).mean() <= 1 - asked.high / 100
+    bin_width = 1e-3 * (exact[1] - exact[0])
+    if np.dtype(dtype).itemsize == 8:  # counted as float32
+        bin_width += 2**-22 * max(map(abs, exact))
+    np.testing.assert_allclose([window.low, window.high], exact, rtol=0, atol=bin_width)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "start", "width"),
+    [("float32", 32768, 30), ("float32", 1000, 0.3), ("uint32", 3_000_000_000, 1_000_000)],
+)
+@pytest.mark.parametrize("dead", [0, 20])
+def test_scans_far_from_zero_are_counted_exactly(dtype, start, width, dead):
+    grey = (start + np.random.default_rng(0).random((4, 100, 100)) * width).astype(dtype)
+    grey[0, 0, :dead] = 0
+    window = Histogram.of(grey).window(Percentiles(0.12, 99.88))
+    assert [window.low, window.high] == pytest.approx(
+        exact_window(grey, Percentiles(0.12, 99.88)), abs=1e-4 * width
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_a_scan_of_one_wide_value_has_no_window(dtype):
+    with pytest.raises(InputError, match="one grey value, 7000"):
+        Histogram.of(np.full((2, 3, 3), 7000, dtype)).window(Percentiles(0.1, 99.9))
 
 
 def test_the_window_of_percentiles_cuts_off_that_many_voxels():

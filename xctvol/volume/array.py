@@ -20,12 +20,14 @@ from xctvol.volume.threads import in_threads
 __all__ = ["Array", "Shard", "ShardedArray", "ZarrArray", "open_array"]
 
 AXES = ("z", "y", "x")
-_NUMBERS = "uifb"
+_NUMBERS = "uifb"  # numpy kinds
+_WIDEST = 8  # bytes of a number; the long doubles of one machine are not those of another
 _MOST_BYTES, _MOST_CHUNK_BYTES, _MOST_CHUNKS = 1 << 60, 1 << 30, 1 << 20
 _INDEX_CODECS = [
     {"name": "bytes", "configuration": {"endian": "little"}},
     {"name": "crc32c"},
 ]
+_KEY_ENCODING = {"name": "default", "configuration": {"separator": "/"}}
 
 
 class Array(Protocol):
@@ -36,7 +38,9 @@ class Array(Protocol):
     @property
     def shape(self) -> Index3: ...
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the voxels, in native byte order whatever that on disk."""
+        ...
 
     @property
     def chunk(self) -> Index3:
@@ -135,7 +139,7 @@ class ShardedArray:
             "shape": list(self.shape),
             "data_type": self.dtype.name,
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(self.shard)}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "chunk_key_encoding": _KEY_ENCODING,
             "fill_value": 0,
             "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
             "attributes": dict(attributes),
@@ -162,7 +166,9 @@ class ShardedArray:
                 and codecs[0]["name"] == "sharding_indexed"
                 and sharding["index_codecs"] == _INDEX_CODECS
                 and sharding.get("index_location", "end") == "end"
-                and metadata["chunk_key_encoding"]["configuration"]["separator"] == "/"
+                and metadata["data_type"] == array.dtype.name
+                and metadata["chunk_grid"]["name"] == "regular"
+                and metadata["chunk_key_encoding"] == _KEY_ENCODING
                 and metadata["fill_value"] == 0
             )
         except (KeyError, IndexError, TypeError, ValueError, OverflowError, InputError):
@@ -173,7 +179,7 @@ class ShardedArray:
         """Whether shards hold whole chunks of numbers."""
         pairs = list(zip(self.shard, self.chunk, strict=True))
         whole = all(0 < chunk <= shard and shard % chunk == 0 for shard, chunk in pairs)
-        return whole and self.dtype.kind in _NUMBERS
+        return whole and _is_number(self.dtype)
 
 
 @dataclass(frozen=True)
@@ -212,16 +218,21 @@ def open_array(path: Location) -> Array:
             raise InputError(f"{path} claims shards of {ours.shard} voxels, too large to be real")
         return ours
     array = _zarr(path)
-    dtype = np.dtype(array.dtype)
+    dtype = np.dtype(array.dtype).newbyteorder("=")
     leading = array.ndim - len(AXES)
-    if leading < 0 or any(n != 1 for n in array.shape[:leading]) or dtype.kind not in _NUMBERS:
+    if leading < 0 or any(n != 1 for n in array.shape[:leading]) or not _is_number(dtype):
         raise InputError(
             f"{path} holds {array.ndim} axes of {dtype} ({' x '.join(map(str, array.shape))}); a "
-            "volume has three, z, y and x, of numbers: save one channel or time as its own array"
+            "volume has three, z, y and x, of whole or real numbers of at most 64 bits: save one "
+            "channel or time as its own array"
         )
     shape, chunk = _index3(array.shape[leading:]), _index3(array.chunks[leading:])
     _refuse_absurd(path, shape, chunk, dtype)
     return ZarrArray(path, shape, dtype, chunk, leading)
+
+
+def _is_number(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in _NUMBERS and dtype.itemsize <= _WIDEST
 
 
 def _zarr(path: Location) -> Any:

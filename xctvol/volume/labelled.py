@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from xctvol.grid import Box, Index3
 from xctvol.units import Spacing
 from xctvol.volume.array import Array
-from xctvol.volume.layout import level_factors
 
 __all__ = ["to_xarray"]
 
@@ -51,16 +50,17 @@ class _Lazy:
         return part
 
 
-def to_xarray(array: Array, full: Index3, spacing: Spacing, name: str) -> xarray.DataArray:
-    """`array` is one level of an image whose level 0 has the shape `full`.
+def to_xarray(array: Array, spacing: Spacing, finest: Spacing, name: str) -> xarray.DataArray:
+    """`array` is one level of an image, with voxels of `spacing` where level 0 has `finest`.
 
     One dask chunk is several chunks of the array, so that it is worth a task.
     """
     chunks = tuple(min(n, 4 * c) for n, c in zip(array.shape, array.chunk, strict=True))
     data = dask.array.from_array(_Lazy(array), chunks=chunks, asarray=False, fancy=False)
     coordinates = {}
-    factors = level_factors(full, array.shape)
-    for axis, count, factor, size in zip("zyx", array.shape, factors, spacing.zyx, strict=True):
-        centers = (np.arange(count) * factor + (factor - 1) / 2) * size
+    for axis, count, size, smallest in zip(
+        "zyx", array.shape, spacing.zyx, finest.zyx, strict=True
+    ):
+        centers = np.arange(count) * size + (size - smallest) / 2
         coordinates[axis] = (axis, centers, {"units": "micrometer"})
     return xarray.DataArray(data, coords=coordinates, dims=("z", "y", "x"), name=name)

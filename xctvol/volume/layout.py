@@ -5,12 +5,11 @@ depth. So a slab of 64 slices holds whole shards of all levels, and whoever has 
 written its part of the pyramid too.
 """
 
-import math
 from dataclasses import dataclass
 
 from xctvol.grid import Grid, Index3
 
-__all__ = ["SLAB", "Layout", "Level", "layout_of", "level_factors"]
+__all__ = ["SLAB", "Layout", "Level", "layout_of"]
 
 SLAB = 64
 """Slices in a slab: the depth of a shard at full resolution."""
@@ -68,18 +67,6 @@ def layout_of(shape: Index3) -> Layout:
             )
         )
     return Layout(tuple(levels))
-
-
-def level_factors(whole: Index3, level: Index3) -> Index3:
-    """Voxels along each axis that one of a level stands for, told from the shapes of both.
-
-    >>> level_factors((1, 2561, 640), (1, 641, 160))
-    (1, 4, 4)
-    """
-    z, y, x = (
-        2 ** round(math.log2(n / m)) if n > 1 else 1 for n, m in zip(whole, level, strict=True)
-    )
-    return (z, y, x)
 
 
 def _level(number: int, shape: Index3, factor: Index3) -> Level:

@@ -23,7 +23,7 @@ __all__ = [
     "list_label",
     "multiscales",
     "read_attributes",
-    "read_spacing",
+    "read_spacings",
     "unlist_label",
 ]
 
@@ -166,33 +166,38 @@ def read_attributes(path: Location) -> tuple[dict[str, Any], dict[str, Any]]:
     return ome, own
 
 
-def read_spacing(path: Location, image: Mapping[str, Any]) -> Spacing:
-    """Voxel size of level 0; raises InputError where there is none, or other axes or units.
+def read_spacings(path: Location, image: Mapping[str, Any]) -> tuple[Spacing, ...]:
+    """Voxel size of each level; raises InputError where there is none, or other axes or units.
 
     Time and channel axes may precede z, y and x. An axis without a unit is taken to be in um.
     """
     try:
         names = [axis["name"] for axis in image["axes"]]
         units = {axis.get("unit", "micrometer") for axis in image["axes"][-3:]}
-        largest = image["datasets"][0]
-        steps = [
-            step for of in (largest, image) for step in of.get("coordinateTransformations", ())
-        ]
-        scales = [step["scale"] for step in steps if step["type"] == "scale"]
-        if not scales:
-            raise InputError(
-                f"{path} does not say its voxel size, and every length, area and volume depends on "
-                f"it; convert {path}/{largest['path']} with --spacing 0.65um to a new volume"
-            )
-        z, y, x = [math.prod(factors) for factors in zip(*scales, strict=True)][-3:]
-        size = (float(z), float(y), float(x))
+        sizes = [_voxel_size(path, image, dataset) for dataset in image["datasets"]]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: its multiscales metadata is damaged ({error!r})") from error
     if names[-3:] != ["z", "y", "x"] or not {*names[:-3]} <= {"t", "c"} or len(units) != 1:
         raise InputError(
             f"{path} has the axes {', '.join(map(str, names))}; a volume has z, y, x in one unit"
         )
+    unit = str(units.pop())
     try:
-        return Spacing.of(size, str(units.pop()))
+        return tuple(Spacing.of(size, unit) for size in sizes)
     except UsageError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _voxel_size(
+    path: Location, image: Mapping[str, Any], dataset: Mapping[str, Any]
+) -> tuple[float, float, float]:
+    """Of one level, (z, y, x), in the image's unit: its own scale times that of the whole image."""
+    steps = [step for of in (dataset, image) for step in of.get("coordinateTransformations", ())]
+    scales = [step["scale"] for step in steps if step["type"] == "scale"]
+    if not scales:
+        raise InputError(
+            f"{path} does not say its voxel size, and every length, area and volume depends on "
+            f"it; convert {path}/{dataset['path']} with --spacing 0.65um to a new volume"
+        )
+    z, y, x = [math.prod(factors) for factors in zip(*scales, strict=True)][-3:]
+    return (float(z), float(y), float(x))

@@ -1,7 +1,7 @@
 """Halving a volume: means of grey values, modes of labels. Pure functions on (z, y, x) arrays.
 
 Two voxels along each axis become one. Where an axis has an odd number of voxels its last one is
-taken twice; an axis of one voxel stays as it is.
+taken twice; an axis of one voxel stays as it is. Voxels are in native byte order.
 """
 
 from collections.abc import Iterator
@@ -28,15 +28,35 @@ _CELLS = 1 << 16  # whose labels are counted at once
 
 def halve_grey(grey: NDArray[Any], /, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Means of 2 x 2 x 2 voxels; of integers exact, halves rounded up."""
+    assert grey.dtype.isnative, grey.dtype  # pairs are looked at by their bits
     out = np.empty(halved_shape(grey.shape), grey.dtype) if out is None else out
-    wide = _sum_type(grey.dtype)
+    means = _means_of_longs if grey.dtype.kind in "ui" and grey.itemsize == 8 else _means
     with np.errstate(invalid="ignore", over="ignore"):  # a mean of infinities is not finite
         for z, (first, second) in enumerate(_slice_pairs(grey)):
             for rows, halved in _bands(grey.shape[1]):
-                total = _sum_along_x(first[rows], wide)
-                total += _sum_along_x(second[rows], wide)
-                _mean_along_y(total, out[z, halved])
+                means(first[rows], second[rows], out[z, halved])
     return out
+
+
+def _means(first: NDArray[Any], second: NDArray[Any], out: NDArray[Any]) -> None:
+    """Means of the cells of two planes."""
+    wide = _sum_type(first.dtype)
+    total = _sum_along_x(first, wide)
+    total += _sum_along_x(second, wide)
+    _mean_along_y(total, out)
+
+
+def _means_of_longs(first: NDArray[Any], second: NDArray[Any], out: NDArray[Any]) -> None:
+    """Means of integers whose sums no type holds: the sum of their eighths, and of what is left."""
+    three, seven, four = (first.dtype.type(n) for n in (3, 7, 4))
+
+    def sums(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+        total = _sum_along_x(one, out.dtype) + _sum_along_x(other, out.dtype)
+        even, odd = _pairs(total, 0)
+        return even + odd
+
+    left = sums(first & seven, second & seven) + four
+    np.add(sums(first >> three, second >> three), left >> three, out=out)
 
 
 def _bands(height: int) -> Iterator[tuple[slice, slice]]:
@@ -74,6 +94,7 @@ def _mean_along_y(total: NDArray[Any], out: NDArray[Any]) -> None:
 
 def halve_labels(labels: NDArray[Any], /, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """The most frequent label of 2 x 2 x 2 voxels; of equally frequent ones the smallest."""
+    assert labels.dtype.isnative, labels.dtype  # pairs are looked at by their bits
     out = np.empty(halved_shape(labels.shape), labels.dtype) if out is None else out
     for z, (first, second) in enumerate(_slice_pairs(labels)):
         _modes_of_cells(_even(first), _even(second), out[z])
@@ -84,8 +105,9 @@ def _modes_of_cells(first: NDArray[Any], second: NDArray[Any], out: NDArray[Any]
     """Modes of the cells of two planes: most cells hold one label, only the rest is counted."""
     width = first.shape[1]
     mixed = np.empty(out.shape, bool)
+    first_of_cells = _first_of_cells if first.itemsize < 8 else _first_of_long_cells
     for rows, halved in _bands(len(first)):
-        _first_of_cells(first[rows], second[rows], out[halved], mixed[halved])
+        first_of_cells(first[rows], second[rows], out[halved], mixed[halved])
     places = np.flatnonzero(mixed)
     for some in (places[n : n + _CELLS] for n in range(0, len(places), _CELLS)):
         corner = 2 * some + width * (some // out.shape[1])
@@ -110,6 +132,16 @@ def _first_of_cells(
     differ |= (one >> pair.type(bits)) ^ (one & pair.type((1 << bits) - 1))
     np.not_equal(differ, 0, out=mixed)
     np.copyto(out, one, casting="unsafe")  # keeps the lower half, which is one of the labels
+
+
+def _first_of_long_cells(
+    first: NDArray[Any], second: NDArray[Any], out: NDArray[Any], mixed: NDArray[np.bool_]
+) -> None:
+    """The same of labels of 64 bits: no number is twice their size."""
+    out[...], mixed[...] = first[::2, ::2], False
+    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        for plane in (first, second):
+            mixed |= plane[y::2, x::2] != out
 
 
 def _modes(values: list[NDArray[Any]]) -> NDArray[Any]:
@@ -154,7 +186,7 @@ def _even(plane: NDArray[Any]) -> NDArray[Any]:
 
 
 def _sum_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """A type that holds the sum of eight values."""
+    """A type that holds the sum of eight values; half precision ends at 65504."""
     if dtype.kind == "f":
-        return np.dtype(dtype)
-    return np.dtype(f"{dtype.kind}{min(8, 2 * dtype.itemsize)}")
+        return np.result_type(dtype, np.float32)
+    return np.dtype(f"{dtype.kind}{2 * dtype.itemsize}")

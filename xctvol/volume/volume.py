@@ -4,13 +4,14 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xctvol.errors import InputError, PlanError
-from xctvol.files import WORK, holds_something, remove_tree
+from xctvol.files import WORK, holds_something, remove_tree, states_below
 from xctvol.grid import Box, Index3
 from xctvol.journal import Recipe
 from xctvol.locations import Location, located
@@ -20,7 +21,7 @@ from xctvol.volume.array import Array, ShardedArray, open_array
 from xctvol.volume.buffers import reused
 from xctvol.volume.checksums import Checksums
 from xctvol.volume.codecs import Codec
-from xctvol.volume.layout import Layout, layout_of, level_factors
+from xctvol.volume.layout import Layout, layout_of
 from xctvol.volume.pyramid import Halve, halved_shape
 from xctvol.volume.threads import in_threads
 from xctvol.volume.window import Window
@@ -43,7 +44,8 @@ class Volume:
 
     path: Location
     levels: tuple[Array, ...]
-    spacing: Spacing
+    spacings: tuple[Spacing, ...]
+    """Voxel size of each level."""
     own: Mapping[str, Any]
 
     @property
@@ -53,6 +55,10 @@ class Volume:
     @property
     def dtype(self) -> np.dtype[Any]:
         return self.levels[0].dtype
+
+    @property
+    def spacing(self) -> Spacing:
+        return self.spacings[0]
 
     @property
     def window(self) -> Window | None:
@@ -85,17 +91,18 @@ class Volume:
 
     @property
     def digest(self) -> str:
-        """Identity of the content, for recipes of what is made from it."""
-        if self.recipe is not None:
-            return self.recipe.digest
-        facts = [[list(a.shape), a.dtype.name] for a in self.levels] + [list(self.spacing.zyx)]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        """Identity of the content, for recipes of what is made from it.
 
-    def spacing_at(self, level: int) -> Spacing:
-        """Voxel size of a level."""
-        factors = level_factors(self.shape, self.levels[level].shape)
-        z, y, x = (size * n for size, n in zip(self.spacing.zyx, factors, strict=True))
-        return Spacing(z, y, x)
+        Of the volume of another program it is that of its files, by their sizes and times.
+        """
+        return self._files_digest if self.recipe is None else self.recipe.digest
+
+    @cached_property
+    def _files_digest(self) -> str:
+        """Without labels, which come and go."""
+        states = states_below(self.path)
+        files = {name: states[name] for name in sorted(states) if not name.startswith("labels/")}
+        return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
     def read(self, box: Box, level: int = 0) -> NDArray[Any]:
         """A new C-contiguous array of the voxels of `box`, in coordinates of that level."""
@@ -107,7 +114,7 @@ class Volume:
         """Dask-backed array with coordinates of voxel centres in micrometres; reads nothing yet."""
         from xctvol.volume.labelled import to_xarray  # xarray and dask take seconds to import
 
-        return to_xarray(self.levels[level], self.levels[0].shape, self.spacing, self.path.stem)
+        return to_xarray(self.levels[level], self.spacings[level], self.spacing, self.path.stem)
 
 
 def open_volume(path: str | Location) -> Volume:
@@ -121,8 +128,8 @@ def open_volume(path: str | Location) -> Volume:
         raise InputError(f"{path} is not a volume: it has no multiscales metadata") from error
     if not names or any(name.startswith("/") or ".." in name for name in names):
         raise InputError(f"{path}: its levels {names} do not lie inside it")
-    spacing = metadata.read_spacing(path, image)
-    return Volume(path, tuple(open_array(path / name) for name in names), spacing, own)
+    spacings = metadata.read_spacings(path, image)
+    return Volume(path, tuple(open_array(path / name) for name in names), spacings, own)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,11 @@ __all__ = ["Histogram", "Percentiles", "Window", "parse_window"]
 
 _LOOKUP_VOXELS = 1 << 16  # fit into the processor's cache
 _COUNTED_VOXELS = 1 << 18  # so many that adding up counts costs little
+_BINNED_VOXELS = 1 << 20  # the same, of many more counts
 
-_FLOAT_SHIFT = 12  # keeps sign, exponent and 11 bits of the mantissa: bins 0.05 % wide
-_FLOAT_BINS = 1 << (32 - _FLOAT_SHIFT)
+_PAGE_BITS = 16  # of a key
+_BIN_BITS = 20  # bins of all pages, at most: 8 MB
+_SIGN = np.uint32(1 << 31)
 
 
 @dataclass(frozen=True)
@@ -116,30 +118,47 @@ def parse_window(text: str) -> Window | Percentiles | None:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of grey values: exact for integers of up to 16 bits, else in bins 0.05 % wide.
+    """Counts of grey values: of each for integers of up to 16 bits, else of bins.
 
-    Wider types are counted as float32 by the leading bits of their order-preserving integer
-    form, so that one pass serves any range of values and sums of histograms are exact.
+    Wider types are counted by keys, whole numbers of 32 bits in the order of the grey values. The
+    keys come in `pages` of 65536, and only pages that occur are counted, in bins as narrow as
+    2^20 of them allow: of one key for 16 pages, of 4096 (0.05 % of a float32) for all there are.
+    So a scan of values between 32768 and 32798 is counted exactly, a few zeros or not. Bins depend
+    on nothing but the pages: histograms of parts add up to that of the whole, in any order.
     """
 
     dtype: np.dtype[Any]
     counts: NDArray[np.int64]
+    pages: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, grey: NDArray[Any]) -> Self:
-        """Histogram of an array; NaN and infinities are left out of the float form."""
-        dtype = grey.dtype
-        if dtype.kind in "ui" and dtype.itemsize <= 2:
-            bins = 1 << 8 * dtype.itemsize
-            keys, counts = grey.view(f"u{dtype.itemsize}"), np.zeros(bins, np.int64)
-            for z, rows in _bands(grey.shape, _COUNTED_VOXELS):
-                counts += np.bincount(keys[z, rows].reshape(-1), minlength=bins)
-            return cls(dtype, np.roll(counts, bins // 2) if dtype.kind == "i" else counts)
-        counts = np.zeros(_FLOAT_BINS, np.int64)
-        for plane in grey:
-            values = plane[np.isfinite(plane)].astype(np.float32)
-            counts += np.bincount(_ordered(values) >> _FLOAT_SHIFT, minlength=_FLOAT_BINS)
-        return cls(dtype, counts)
+        """Histogram of an array; NaN and infinities are left out."""
+        if not _has_keys(grey.dtype):
+            return cls(grey.dtype, _counts_of_values(grey))
+        seen = np.zeros(1 << _PAGE_BITS, np.int64)
+        for keys in _keys_of(grey):
+            seen += np.bincount(keys >> _PAGE_BITS, minlength=len(seen))
+        pages = np.flatnonzero(seen)
+        shift = _shift(len(pages))
+        left_out = np.zeros(len(seen), np.int64)  # bins before a page, of pages that do not occur
+        left_out[pages] = (pages - np.arange(len(pages))) << (_PAGE_BITS - shift)
+        counts = np.zeros(len(pages) << (_PAGE_BITS - shift), np.int64)
+        for keys in _keys_of(grey):
+            places = (keys >> shift) - left_out[keys >> _PAGE_BITS]
+            counts += np.bincount(places, minlength=len(counts))
+        return cls(grey.dtype, counts, pages)
+
+    @classmethod
+    def load(cls, dtype: np.dtype[Any], file: BinaryIO) -> Self:
+        """The histogram that `save` wrote."""
+        counts = np.load(file)
+        return cls(dtype, counts, np.load(file) if _has_keys(dtype) else None)
+
+    def save(self, file: BinaryIO) -> None:
+        np.save(file, self.counts)
+        if self.pages is not None:
+            np.save(file, self.pages)
 
     def stored(self, window: Window) -> list[int]:
         """How many voxels a window stores as each of 0..255; few numbers to keep for comparisons.
@@ -156,34 +175,57 @@ class Histogram:
 
     def __add__(self, other: "Histogram") -> "Histogram":
         assert self.dtype == other.dtype
-        return Histogram(self.dtype, self.counts + other.counts)
+        if self.pages is None or other.pages is None:
+            return Histogram(self.dtype, self.counts + other.counts)
+        pages = np.union1d(self.pages, other.pages)
+        shift = _shift(len(pages))
+        counts = np.zeros((len(pages), 1 << (_PAGE_BITS - shift)), np.int64)
+        for part, own in ((self, self.pages), (other, other.pages)):
+            fine = part.counts.reshape(len(own), counts.shape[1], 1 << (shift - _shift(len(own))))
+            counts[np.searchsorted(pages, own)] += fine.sum(axis=2)
+        return Histogram(self.dtype, counts.reshape(-1), pages)
 
     def values(self) -> NDArray[np.float64]:
         """The grey value of each bin (its lower edge)."""
-        if self.dtype.kind in "ui" and self.dtype.itemsize <= 2:
+        if self.pages is None:
             return np.arange(len(self.counts), dtype=np.float64) + np.iinfo(self.dtype).min
-        keys = np.arange(_FLOAT_BINS, dtype=np.uint32) << np.uint32(_FLOAT_SHIFT)
-        with np.errstate(invalid="ignore"):  # some keys are those of NaN; nothing is counted there
-            values: NDArray[np.float64] = _unordered(keys).astype(np.float64)
-        return values
+        shift = _shift(len(self.pages))
+        firsts = (self.pages << _PAGE_BITS)[:, np.newaxis]
+        keys = firsts + (np.arange(1 << (_PAGE_BITS - shift)) << shift)
+        return _values(keys.reshape(-1), self.dtype)
 
     def window(self, percentiles: Percentiles) -> Window:
-        """The window between two percentiles; raises InputError for a scan of one grey value."""
+        """The window between two percentiles; raises InputError for a scan of one grey value.
+
+        It holds the whole bins of both, so that no more voxels are clipped than was asked for.
+        """
         total = int(self.counts.sum())
         if total == 0:
             raise InputError("the scan holds no finite grey value, so it has no window")
         cumulative = np.cumsum(self.counts)
-        values = self.values()
         low, high = (
-            float(values[int(np.searchsorted(cumulative, max(1.0, total * p / 100)))])
+            int(np.searchsorted(cumulative, max(1.0, total * p / 100)))
             for p in (percentiles.low, percentiles.high)
         )
         if low == high:
             raise InputError(
-                f"between {percentiles} of the voxels the scan has one grey value, {low:g}; "
-                "give the window as two grey values, or none"
+                f"between {percentiles} of the voxels the scan has one grey value, "
+                f"{self.values()[low]:g}; give the window as two grey values, or none"
             )
-        return Window(low, high)
+        return Window(self._edges(low)[0], self._edges(high)[1])
+
+    def _edges(self, place: int) -> tuple[float, float]:
+        """The smallest and the largest grey value that a bin can hold."""
+        if self.pages is None:
+            value = float(place + np.iinfo(self.dtype).min)
+            return value, value
+        shift = _shift(len(self.pages))
+        page, within = divmod(place << shift, 1 << _PAGE_BITS)
+        first = (int(self.pages[page]) << _PAGE_BITS) + within
+        rounded = 1 if self.dtype.itemsize == 8 else 0  # to the nearest float32
+        keys = np.array([first - rounded, first + (1 << shift) - 1 + rounded])
+        low, high = _values(keys, self.dtype).tolist()
+        return low, high
 
 
 @lru_cache(maxsize=4)
@@ -200,13 +242,50 @@ def _bands(shape: tuple[int, ...], voxels: int) -> Iterator[tuple[int, slice]]:
     return ((z, slice(y, y + step)) for z in range(depth) for y in range(0, height, step))
 
 
-def _ordered(values: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """Unsigned integers in the same order as the floats."""
-    bits = values.view(np.uint32)
-    negative = bits >> np.uint32(31) == 1
-    return np.where(negative, ~bits, bits | np.uint32(1 << 31))
+def _has_keys(dtype: np.dtype[Any]) -> bool:
+    """Whether there are too many grey values of this type to count each."""
+    return dtype.kind == "f" or dtype.itemsize > 2
 
 
-def _unordered(keys: NDArray[np.uint32]) -> NDArray[np.float32]:
-    positive = keys >> np.uint32(31) == 1
-    return np.where(positive, keys & np.uint32((1 << 31) - 1), ~keys).view(np.float32)
+def _counts_of_values(grey: NDArray[Any]) -> NDArray[np.int64]:
+    """How often each value of a small integer type occurs, from the smallest on."""
+    bins = 1 << 8 * grey.itemsize
+    keys, counts = grey.view(f"u{grey.itemsize}"), np.zeros(bins, np.int64)
+    for z, rows in _bands(grey.shape, _COUNTED_VOXELS):
+        counts += np.bincount(keys[z, rows].reshape(-1), minlength=bins)
+    return np.roll(counts, bins // 2) if grey.dtype.kind == "i" else counts
+
+
+def _shift(pages: int) -> int:
+    """How many bits of a key do not matter to its bin, where so many pages occur."""
+    return max(0, (pages - 1).bit_length() + _PAGE_BITS - _BIN_BITS)
+
+
+def _keys_of(grey: NDArray[Any]) -> Iterator[NDArray[np.uint32]]:
+    """Keys of the finite values, band by band."""
+    for z, rows in _bands(grey.shape, _BINNED_VOXELS):
+        values = grey[z, rows].reshape(-1)
+        finite = np.isfinite(values)
+        yield _keys(values if finite.all() else values[finite])
+
+
+def _keys(values: NDArray[Any]) -> NDArray[np.uint32]:
+    """Whole numbers in the same order as the values: integers of 32 bits, or those of float32."""
+    if values.dtype.kind in "ui" and values.itemsize == 4:
+        bits = values.view(np.uint32)
+        return bits ^ _SIGN if values.dtype.kind == "i" else bits
+    if values.itemsize == 8:
+        largest = np.finfo(np.float32).max
+        values = np.clip(values, -largest, largest)
+    bits = (values.astype(np.float32, copy=False) + np.float32(0)).view(np.uint32)  # without -0
+    return bits ^ ((bits.view(np.int32) >> 31).view(np.uint32) | _SIGN)  # all bits of negative ones
+
+
+def _values(keys: NDArray[np.int64], dtype: np.dtype[Any]) -> NDArray[np.float64]:
+    """The grey values of keys, of those beyond all finite ones the last of these."""
+    if dtype.kind in "ui" and dtype.itemsize == 4:
+        return keys.astype(np.float64) + np.iinfo(dtype).min
+    largest = np.array([-1, 1], np.float32) * np.finfo(np.float32).max
+    bits = np.clip(keys, *_keys(largest).astype(np.int64)).astype(np.uint32)
+    negative = bits < _SIGN
+    return np.where(negative, ~bits, bits ^ _SIGN).view(np.float32).astype(np.float64)

@@ -1,6 +1,6 @@
 """What is exported: a part of one level of a volume or of labels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,8 @@ from xctvol.labels import Labels
 from xctvol.locations import Location
 from xctvol.materials import Materials
 from xctvol.units import Spacing
-from xctvol.volume import SLAB, Volume, open_volume
+from xctvol.volume import SLAB, Volume, bytes_in_transit, open_volume
+from xctvol.volume.reading import reading_bytes
 
 __all__ = ["Picture"]
 
@@ -54,7 +55,7 @@ class Picture:
             level,
             box or whole,
             volume.dtype,
-            volume.spacing_at(level),
+            volume.spacings[level],
             volume.spacing,
             image.materials if isinstance(image, Labels) else None,
         )
@@ -102,12 +103,22 @@ class Picture:
 
     def read(self, box: Box, out: NDArray[Any]) -> None:
         """Fill `out` with voxels of the picture."""
+        self._array.read_into(self._in_level(box), out)
+
+    def reading_bytes(self, boxes: Sequence[Box]) -> int:
+        """The most memory that reading any of these boxes takes beside its voxels."""
+        nbytes = max(box.size for box in boxes) * self.dtype.itemsize
+        held = reading_bytes(self._array, map(self._in_level, boxes))
+        return held + bytes_in_transit(self.path, nbytes)
+
+    def _in_level(self, box: Box) -> Box:
+        """A box of the picture in coordinates of the level."""
         start, stop = (
             tuple(a + b for a, b in zip(self.box.start, corner, strict=True))
             for corner in (box.start, box.stop)
         )
         (z0, y0, x0), (z1, y1, x1) = start, stop
-        self._array.read_into(Box((z0, y0, x0), (z1, y1, x1)), out)
+        return Box((z0, y0, x0), (z1, y1, x1))
 
     def _cuts(self) -> Iterator[tuple[int, int]]:
         first, last = self.box.start[0], self.box.stop[0]
