@@ -43,9 +43,10 @@ def test_a_failure_is_raised_and_nothing_goes_on_behind_it(monkeypatch, threads)
         time.sleep(0.01)
         running.acquire()
 
-    with pytest.raises(OSError, match="no space"):
-        list(in_turn(work, range(100)))
-    assert not running.acquire(blocking=False)
+    for start in (lambda: list(in_turn(work, range(100))), lambda: in_threads(work, range(100))):
+        with pytest.raises(OSError, match="no space"):
+            start()
+        assert not running.acquire(blocking=False)
 
 
 def test_large_parts_may_share_out_small_ones():

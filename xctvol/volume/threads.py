@@ -5,8 +5,8 @@ chunks): only the threads of the outer pool ever wait for others.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from itertools import islice
 from typing import TypeVar
@@ -22,13 +22,18 @@ _AHEAD = 2  # parts a thread: enough to keep all of them busy
 
 
 def in_threads(work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
-    """What `work` makes of each part, in order; raises what a part raised.
+    """What `work` makes of each part, in order.
 
+    Raises what a part raised, once no other is at work.
     `work` must not call this again: its threads would wait for each other.
     """
     if len(parts) <= 1 or thread_budget() == 1:
         return [work(part) for part in parts]
-    return list(_pool("volume").map(work, parts))
+    futures = [_pool("volume").submit(work, part) for part in parts]
+    try:
+        return [future.result() for future in futures]
+    finally:
+        _end(futures)
 
 
 def in_turn(work: Callable[[T], R], parts: Iterable[T]) -> Iterator[R]:
@@ -49,12 +54,13 @@ def in_turn(work: Callable[[T], R], parts: Iterable[T]) -> Iterator[R]:
             done = waiting.popleft().result()
             waiting.extend(submit(work, part) for part in islice(coming, 1))
             yield done
-    finally:  # who asked may have failed: nothing may touch its arrays any more
-        for future in waiting:
-            future.cancel()
-        for future in waiting:
-            if not future.cancelled():
-                future.exception()
+    finally:
+        _end(waiting)
+
+
+def _end(futures: Collection[Future[R]]) -> None:
+    """Begin no other part, and wait for those under way: they use arrays of who has failed."""
+    wait([future for future in futures if not future.cancel()])
 
 
 @cache
