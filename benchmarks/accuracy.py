@@ -1,8 +1,9 @@
-"""Scores on real annotations: the small U-Net against a pixel forest that learns from the same.
+"""Scores on real annotations: a library of train.py, which does nothing by itself.
 
-The U-Net is trained as `xctvol train --architecture unet` does by default, whatever the data.
-Slices to learn from are cut into quarters, a quarter of which chooses the epoch; held-out slices
-are scored whole. Nothing of a held-out slice is seen before, not even its grey values.
+The small U-Net stands against a pixel forest that learns from the same slices. It is trained as
+`xctvol train --architecture unet` does by default, whatever the data. Slices to learn from are cut
+into quarters, a quarter of which chooses the epoch; held-out slices are scored whole. Nothing of a
+held-out slice is seen before, not even its grey values.
 """
 
 import sys

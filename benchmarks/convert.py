@@ -30,24 +30,23 @@ import numpy as np
 import tifffile
 import zarr
 from numcodecs.zstd import Zstd
+from scans import SPACING, Endless, stack
 
 import xctvol as xv
 from xctvol.grid import Box, Grid
-from xctvol.sources.phantom import Phantom
 from xctvol.volume import Codec, Image, halve_grey, layout_of
-
-SPACING = xv.Spacing(2.0, 2.0, 2.0)
-ZSTD = {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
-
 
 SECTIONS = ("codec", "threads", "writers", "stacks", "reads", "memory")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, "scale", []], metavar="SECTION")
+    parser.add_argument(
+        "sections", nargs="*", choices=[*SECTIONS, "scale", []], metavar="SECTION",
+        help=f"{', '.join(SECTIONS)}, all of these by default; or scale",
+    )  # fmt: skip  # one argument
     parser.add_argument("--slices", type=int, default=256)
-    parser.add_argument("--side", type=int, default=1280)
+    parser.add_argument("--side", type=int, help="of slices: 1280, memory 1024, scale 2048")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--gigabytes", type=float, default=24)
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
@@ -55,12 +54,15 @@ def main():
     print_machine()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         if arguments.sections == ["scale"]:
-            scale_run(Path(folder), arguments.gigabytes)
+            scale_run(Path(folder), arguments.gigabytes, arguments.side or 2048)
             return
-        voxels = stack(arguments.slices, arguments.side)
+        voxels = stack(arguments.slices, arguments.side or 1280)
         bench = Bench(Path(folder), arguments.rounds, voxels)
         for section in arguments.sections or SECTIONS:
-            getattr(bench, section)()
+            if section == "memory":
+                print_memory(Path(folder), arguments.side or 1024)
+            else:
+                getattr(bench, section)()
 
 
 def print_machine():
@@ -77,13 +79,6 @@ def installed(name):
         return bool(metadata.version(name))
     except metadata.PackageNotFoundError:
         return False
-
-
-def stack(slices, side):
-    """Slices of the phantom: a few, mirrored and shifted so that none equals another."""
-    made = np.empty((16, side, side), np.uint16)
-    Phantom(made.shape, SPACING).read_into(0, 16, made)
-    return np.stack([np.roll(made[z % 16], 7 * z, axis=0) for z in range(slices)])
 
 
 @dataclass(frozen=True)
@@ -167,9 +162,6 @@ class Bench:
                 part = voxels[block.write.slices]
                 chunk[tuple(slice(n) for n in part.shape)] = part
                 yield chunk
-
-    def memory(self):
-        print_memory(self.folder)
 
     def threads(self):
         one = with_threads(1, lambda: self.measure({"one": self.write_all_levels}))["one"]
@@ -319,13 +311,13 @@ print(plan.peak_memory, 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1])
 """
 
 
-def print_memory(folder):
+def print_memory(folder, side):
     """Peak memory of a process that converts, planned and measured, for N and 10 N slices."""
-    slab = stack(64, 1024)
-    print("**Memory of the process, 1024 x 1024 uint16**\n")
+    slab = stack(64, side)
+    print(f"**Memory of the process, {side} x {side} uint16**\n")
     print("| slices | window | slab MB | planned MB | measured MB |\n|---|---|---|---|---|")
     for slabs in (1, 10):
-        scan = folder / f"a_1024x1024x{64 * slabs}_uint16_le.raw"
+        scan = folder / f"a_{side}x{side}x{64 * slabs}_uint16_le.raw"
         with open(scan, "wb") as file:
             for _ in range(slabs):
                 file.write(slab.data)
@@ -340,34 +332,8 @@ def print_memory(folder):
     print()
 
 
-@dataclass(frozen=True)
-class Endless:
-    """A scan of any length from few slices in a file, shifted so that no slab equals another."""
-
-    path: Path
-    shape: tuple[int, int, int]
-    spacing: xv.Spacing = SPACING
-    spacing_origin: str = "made up"
-    files: tuple[Path, ...] = ()
-    dtype = np.dtype(np.uint16)
-
-    def identity(self):
-        return {"endless": list(self.shape)}
-
-    def summary(self):
-        return ()
-
-    def read_into(self, z0, z1, out):
-        made = np.load(self.path, mmap_mode="r")
-        for z, target in zip(range(z0, z1), out, strict=True):
-            shift = 7 * z % self.shape[1]
-            target[shift:] = made[z % len(made), : self.shape[1] - shift]
-            target[:shift] = made[z % len(made), self.shape[1] - shift :]
-
-
-def scale_run(folder, gigabytes):
+def scale_run(folder, gigabytes, side):
     """Convert a scan of so many GB on all processors; the rate must not fall on the way."""
-    side = 2048
     slices = int(gigabytes * 1e9 / (2 * side * side)) // 64 * 64
     np.save(folder / "made.npy", stack(16, side))
     source = Endless(folder / "made.npy", (slices, side, side))

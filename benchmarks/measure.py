@@ -26,181 +26,28 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
+from peers import OURS, PEERS, SPACING, VOLUMES, YARDSTICK, blobs, finish, write
 
 from xctvol.labels import Labels, open_labels
-from xctvol.materials import Materials
 from xctvol.sources.phantom import PHANTOM_MATERIALS, Phantom
 from xctvol.stages.measure import measure
-from xctvol.units import Spacing
-from xctvol.volume import Image, default_codec, halve_labels, image_label
+from xctvol.volume import Image, default_codec
 
-SIDE = 256
-SPACING = Spacing(0.65, 0.65, 0.65)
 SECONDS = 120  # after which a peer is given up
 GOALS = {"blobs": (60, 326), "classes": (25, 115)}
 """Mvoxel/s wanted, and those of cc3d's labels on the processor where that was decided, a Zen4."""
-OURS, YARDSTICK = "xctvol measure", "cc3d, labels alone"
 
 
-def blobs() -> np.ndarray:
-    """Smooth blobs that fill 30 %."""
-    noise = ndimage.gaussian_filter(_noise(0), 2)
-    return (noise > np.quantile(noise, 0.7)).astype(np.uint8)
+# --- peers ---
 
 
-def classes() -> np.ndarray:
-    """Six classes in thin layers with 0.2 % salt: four of five cells hold a border."""
-    noise = ndimage.gaussian_filter(_noise(1), 2)
-    values = np.digitize(noise, np.quantile(noise, np.arange(1, 6) / 6)).astype(np.uint8) + 1
-    random = np.random.default_rng(2)
-    salt = random.random(values.shape) < 0.002
-    values[salt] = random.integers(1, 7, salt.sum())
-    return values
-
-
-def leaf() -> np.ndarray:
-    """The six materials of the phantom."""
-    values = np.empty((SIDE,) * 3, np.uint8)
-    Phantom((SIDE,) * 3, Spacing(2, 2, 2)).labels_into(0, SIDE, values)
-    return values
-
-
-VOLUMES = {"blobs": blobs, "classes": classes, "leaf": leaf}
-
-
-def _noise(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((SIDE,) * 3, np.float32)
-
-
-def write(path: Path, values: np.ndarray) -> Labels:
-    image = Image(path, values.shape, values.dtype, default_codec(values.dtype))
-    for slab in image.layout.slabs:
-        image.write(slab.write.start[0], values[slab.write.slices].copy(), halve_labels)
-    return _finish(image, Materials.numbered([int(v) for v in np.unique(values) if v]))
-
-
-def _finish(image: Image, materials: Materials) -> Labels:
-    own = {"materials": materials.to_json()}
-    image.finish(SPACING, {"image-label": image_label(materials, None)}, own)
-    return open_labels(image.path)
-
-
-# --- peers: each gives what its columns say, from an array in memory ---
-
-
-def ours(values: np.ndarray) -> None:
-    """Everything, from the files of a volume to the files of tables."""
-    folder = Path(tempfile.gettempdir()) / f"measure-{os.getpid()}"
-    labels = folder / "labels.zarr"
-    if not labels.exists():
-        write(labels, values)
-    shutil.rmtree(folder / "tables", ignore_errors=True)
-    measure(open_labels(labels), folder / "tables").run()
-
-
-def ours_in_memory(values: np.ndarray) -> None:
-    """All columns of all tables from an array: one block, as every worker measures it."""
-    from xctvol.grid import Block, Box
-    from xctvol.stages.measure import properties
-    from xctvol.stages.measure.block import HALO, PADDING, Subject, measure_block
-    from xctvol.stages.measure.surface import cell_table
-    from xctvol.stages.measure.totals import total
-
-    around = np.pad(values, list(zip(HALO, PADDING, strict=True)))
-    core, subject = Box.whole(values.shape), Subject(values.shape, 26)
-    materials = Materials.numbered(range(1, int(values.max()) + 1))
-    measures, _ = measure_block(around, None, core, cell_table(SPACING), subject)
-    measures = measures.of(materials.labels)
-    found = measures, np.empty((0, 3), np.int64)
-    totals = total(subject, materials.labels, [Block(0, core, core)], lambda _: found)
-    shape = values.shape
-    properties.region_columns(measures.closed, 1, shape, SPACING, materials)
-    properties.material_columns(totals, shape, SPACING, materials, materials.names)
-    properties.slice_columns(totals, SPACING, materials)
-    properties.interface_columns(totals, SPACING, materials)
-
-
-def skimage(values: np.ndarray) -> None:
-    from skimage.measure import label, regionprops_table
-
-    regions = label(values, connectivity=3, background=0)
-    names = ("num_pixels", "bbox", "centroid", "inertia_tensor_eigvals", "axis_major_length")
-    names += ("axis_minor_length", "equivalent_diameter_area", "extent", "euler_number")
-    regionprops_table(regions, properties=names, spacing=SPACING.zyx)
-
-
-def cc3d_alone(values: np.ndarray) -> None:
-    import cc3d
-
-    cc3d.connected_components(values, connectivity=26, out_dtype=np.uint32)
-
-
-def xctvol_alone(values: np.ndarray) -> None:
-    from xctvol.stages.measure.labelling import label_block
-
-    label_block(values, 26)
-
-
-def cc3d(values: np.ndarray) -> None:
-    import cc3d
-
-    regions = cc3d.connected_components(values, connectivity=26)
-    cc3d.statistics(regions)
-    cc3d.contacts(regions, connectivity=26)
-
-
-def scipy(values: np.ndarray) -> None:
-    for value in range(1, int(values.max()) + 1):
-        regions, count = ndimage.label(values == value, np.ones((3, 3, 3)))
-        ndimage.find_objects(regions)
-        ndimage.center_of_mass(regions > 0, regions, range(1, count + 1))
-
-
-def simpleitk(values: np.ndarray) -> None:
-    import SimpleITK as sitk  # noqa: N813 - as its own documents call it
-
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    for value in range(1, int(values.max()) + 1):
-        mask = sitk.GetImageFromArray((values == value).astype(np.uint8))
-        regions = sitk.ConnectedComponent(mask, True)
-        statistics = sitk.LabelShapeStatisticsImageFilter()
-        statistics.ComputePerimeterOn()
-        statistics.Execute(regions)
-
-
-def dask_image(values: np.ndarray) -> None:
-    import dask
-    import dask.array
-    from dask_image.ndmeasure import label
-
-    with dask.config.set(scheduler="single-threaded"):
-        for value in range(1, int(values.max()) + 1):
-            chunks = dask.array.from_array(values == value, chunks=128)
-            regions, count = label(chunks, structure=np.ones((3, 3, 3)))
-            dask.compute(regions, count)
-
-
-PEERS: dict[str, tuple[Callable[[np.ndarray], None], str]] = {
-    OURS: (ours, "all tables, from files to files"),
-    YARDSTICK: (cc3d_alone, "labels only, from an array"),
-    "xctvol, labels alone": (xctvol_alone, "labels only, from an array"),
-    "xctvol, one block in memory": (ours_in_memory, "all columns, from an array"),
-    "scikit-image label + regionprops_table": (skimage, "volume, box, centroid, inertia, Euler"),
-    "cc3d + statistics + contacts": (cc3d, "volume, box, centroid, faces of regions"),
-    "SimpleITK, a material at a time": (simpleitk, "volume, box, centroid, shape, Crofton surface"),
-    "scipy label, a material at a time": (scipy, "box, centroid"),
-    "dask-image label, a material at a time": (dask_image, "labels only"),
-}
-
-
-def peers(*beginnings: str) -> None:
-    print(f"| {SIDE}^3 voxels, 26-connected | gives | " + " | ".join(VOLUMES) + " |")
+def peers(*beginnings: str, side: int) -> None:
+    print(f"| {side}^3 voxels, 26-connected | gives | " + " | ".join(VOLUMES) + " |")
     print("|---|---|" + "---|" * len(VOLUMES))
     found: dict[tuple[str, str], str] = {}
     for name, (_, gives) in PEERS.items():
         if name.startswith(beginnings or ""):
-            cells = [_alone("one-peer", name, volume) for volume in VOLUMES]
+            cells = [_alone("one-peer", name, volume, str(side)) for volume in VOLUMES]
             print(f"| {name} | {gives} | " + " | ".join(cells) + " |", flush=True)
             found |= {(name, volume): cell for volume, cell in zip(VOLUMES, cells, strict=True)}
     if {name for name, _ in found} >= {OURS, YARDSTICK}:
@@ -229,8 +76,8 @@ def _alone(*arguments: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else done.stderr.strip().split("\n")[-1]
 
 
-def one_peer(name: str, volume: str) -> None:
-    values, work = VOLUMES[volume](), PEERS[name][0]
+def one_peer(name: str, volume: str, side: str) -> None:
+    values, work = VOLUMES[volume](int(side)), PEERS[name][0]
     spent: list[float] = []
     while len(spent) < 4 and sum(spent) < SECONDS / 4:
         start = time.process_time()
@@ -245,13 +92,14 @@ def one_peer(name: str, volume: str) -> None:
 # --- workers: the blocks of one plan, shared by processes that start together ---
 
 
-def workers() -> None:
+def workers(side: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        values = np.tile(blobs(), (2, 2, 2))
+        values = np.tile(blobs(side), (2, 2, 2))
         write(Path(folder) / "labels.zarr", values)
         alone = _shared(folder, 1)
         both = _shared(folder, 2)
-    print("| blobs, 512^3, from files to sums | wall s | Mvoxel/s | processor s | Mvoxel/s each |")
+    print(f"| blobs, {2 * side}^3, from files to sums "
+          "| wall s | Mvoxel/s | processor s | Mvoxel/s each |")  # fmt: skip
     print("|---|---|---|---|---|")
     for name, (wall, spent) in (("1 process", alone), ("2 processes", both)):
         rates = f"{values.size / wall / 1e6:.0f} | {spent:.1f} | {values.size / spent / 1e6:.0f}"
@@ -305,13 +153,15 @@ def one_share(folder: str, number: str, count: str) -> None:
 def repeated_leaf(path: Path, slices: int, side: int, distinct: int) -> Labels:
     """Labels of a phantom; whole slabs after the first `distinct` slices are links to them."""
     phantom = Phantom((distinct, side, side), SPACING)
-    base = Image(path.with_name("base.zarr"), phantom.shape, np.dtype(np.uint8), _codec())
+    uint8 = np.dtype(np.uint8)
+    codec = default_codec(uint8)
+    base = Image(path.with_name("base.zarr"), phantom.shape, uint8, codec)
     if not base.path.exists():
         slab = np.empty((64, side, side), np.uint8)
         for z0 in range(0, distinct, 64):
             phantom.labels_into(z0, z0 + 64, slab)
             base.write_levels(z0, [slab])
-    image = Image(path, (slices, side, side), np.dtype(np.uint8), _codec())
+    image = Image(path, (slices, side, side), uint8, codec)
     shards = base.levels[0].path / "c"
     for slab_number in range(slices // 64):
         source = shards / str(slab_number % (distinct // 64))
@@ -319,18 +169,14 @@ def repeated_leaf(path: Path, slices: int, side: int, distinct: int) -> Labels:
             link = image.levels[0].path / "c" / str(slab_number) / shard.relative_to(source)
             link.parent.mkdir(parents=True, exist_ok=True)
             os.link(shard, link)
-    return _finish(image, PHANTOM_MATERIALS)
+    return finish(image, PHANTOM_MATERIALS)
 
 
-def _codec():
-    return default_codec(np.dtype(np.uint8))
-
-
-def memory() -> None:
-    print("| leaf, y = x = 512 | peak MB | planned MB |\n|---|---|---|")
+def memory(side: int) -> None:
+    print(f"| leaf, y = x = {side} | peak MB | planned MB |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for slices in (128, 1280):
-            repeated_leaf(Path(folder) / f"{slices}.zarr", slices, 512, 128)
+            repeated_leaf(Path(folder) / f"{slices}.zarr", slices, side, 128)
             peak, planned = _alone("one-run", folder, str(slices)).split()
             print(f"| {slices} slices | {peak} | {planned} |")
 
@@ -439,20 +285,26 @@ def machine() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["peers", "workers", "memory", "scale", *_ALONE])
     parser.add_argument("arguments", nargs="*")
-    parser.add_argument("--gvoxel", type=float, default=10.0)
-    parser.add_argument("--side", type=int, default=1024)
-    asked = parser.parse_args()
+    parser.add_argument("--gvoxel", type=float, default=10.0, help="of scale")
+    parser.add_argument("--side", type=int, help="of volumes: 256, memory 512, scale 1024")
+    asked = parser.parse_intermixed_args()  # names of peers may follow options
     if asked.what in _ALONE:
         _ALONE[asked.what](*asked.arguments)
         return
     print(machine() + "\n")
     if asked.what == "scale":
-        scale(asked.gvoxel, asked.side)
+        scale(asked.gvoxel, asked.side or 1024)
+    elif asked.what == "memory":
+        memory(asked.side or 512)
+    elif asked.what == "workers":
+        workers(asked.side or 256)
     else:
-        {"peers": peers, "workers": workers, "memory": memory}[asked.what](*asked.arguments)
+        peers(*asked.arguments, side=asked.side or 256)
 
 
 _ALONE = {"one-peer": one_peer, "one-share": one_share, "one-run": one_run}

@@ -77,7 +77,7 @@ def main():
     parser.add_argument("section", choices=SIZES)
     parser.add_argument("--sizes", help="y x x of the slices, several with commas")
     parser.add_argument("--precisions")
-    parser.add_argument("--ways", help=f"of {Case.__doc__}")
+    parser.add_argument("--ways", help=f"of {WAYS['gpu']},compiled; see Case")
     parser.add_argument("--architecture", default="fcn_resnet101")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="on a CPU")

@@ -47,9 +47,9 @@ SPACING = Spacing(1.0, 1.0, 1.0)
 def main():
     sections = {f.__name__: f for f in (pipeline, costs, tail, disk)}
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("section", choices=sections)
+    parser.add_argument("sections", nargs="+", choices=sections)
     parser.add_argument("--slices", type=int, default=1024, help="of the scan")
-    parser.add_argument("--side", type=int, default=512, help="of the slices of disk")
+    parser.add_argument("--side", type=int, help="of slices: 2560, disk 512")
     parser.add_argument("--precisions", default="fp32", help="of disk; bf16 where a CPU has it")
     parser.add_argument("--cases", default="10,20", help="ms a slice of the stand-in device")
     parser.add_argument("--codec", default="zstd", choices=("zstd", "lz4"), help="of the scan")
@@ -58,8 +58,9 @@ def main():
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     print(f"{len(os.sched_getaffinity(0))} processors ({cpu[1]}), torch {torch.__version__}, "
           f"load of others at the start {os.getloadavg()[0]:.1f}\n")  # fmt: skip
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        sections[arguments.section](Path(folder), arguments)
+    for section in arguments.sections:
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            sections[section](Path(folder), arguments)
 
 
 def best(rounds, clock=time.perf_counter, /, **contestants):
@@ -109,7 +110,7 @@ class Flat(Image):
 
 
 def pipeline(folder, arguments):
-    volume = large_scan(folder, arguments.slices, arguments.codec)
+    volume = large_scan(folder, arguments.slices, arguments.codec, arguments.side or 2560)
     model = model_file(folder, "unet")
     print("| device | pyramid | device time / wall | device busy | ms a slice | CPU ms a slice "
           "| share of the processors |\n" + 7 * "|---" + "|")  # fmt: skip
@@ -145,7 +146,7 @@ def run_pipeline(volume, model, folder, ms, image_type, slots=3):
           f"| {1000 * cpu / slices:.1f} | {share:.2f} |", flush=True)  # fmt: skip
 
 
-def large_scan(folder, slices, codec, side=2560):
+def large_scan(folder, slices, codec, side):
     """A sharded scan of the phantom, one slab written and the others linked to it."""
     small = np.empty((4, side // 4, side // 4), np.uint16)
     Phantom(small.shape, SPACING).read_into(0, 4, small)
@@ -186,7 +187,7 @@ def model_file(folder, architecture):
 
 def costs(folder, arguments):
     """Processor time of what happens to one slab around the device, in as many threads as usual."""
-    volume = large_scan(folder, 64, arguments.codec)
+    volume = large_scan(folder, 64, arguments.codec, arguments.side or 2560)
     box, image = Box.whole(volume.shape), Image(folder / "b", volume.shape, np.uint8, Codec("zstd"))
     grey = np.zeros(volume.shape, np.uint8)
     found = np.load(folder / "labels.npy")
@@ -205,10 +206,10 @@ def costs(folder, arguments):
         print(f"| {name} | {1000 * taken / len(grey):.1f} |")
 
 
-def tail(_, __):
+def tail(_, arguments):
     torch.set_num_threads(2)
-    coarse = torch.randn(1, 6, 320, 320)
-    size = (2560, 2560)
+    side = arguments.side or 2560
+    coarse, size = torch.randn(1, 6, side // 8, side // 8), (side, side)
     rule = Largest(tuple(range(coarse.shape[1])))
 
     def plain():
@@ -219,8 +220,8 @@ def tail(_, __):
 
     times = best(5, plain=plain, bands=bands)
     differ = int((plain() != bands()).sum())
-    print("| 6 x 320 x 320 logits to 2560 x 2560 labels | ms | times | pixels that differ |\n"
-          "|---|---|---|---|")  # fmt: skip
+    print(f"| 6 x {side // 8} x {side // 8} logits to {side} x {side} labels | ms | times "
+          "| pixels that differ |\n|---|---|---|---|")  # fmt: skip
     for name, seconds in times.items():
         factor = times["plain"] / seconds
         print(f"| {name} | {1000 * seconds:.0f} | {factor:.1f} | {differ} |")
@@ -229,7 +230,8 @@ def tail(_, __):
 def disk(folder, arguments):
     """Two commands as they are typed: a script's loop, and `xctvol segment`; start-up included."""
     model = model_file(folder, "fcn_resnet101")
-    shape = (arguments.slices, arguments.side, arguments.side)
+    side = arguments.side or 512
+    shape = (arguments.slices, side, side)
     grey = np.empty(shape, np.uint16)
     Phantom(shape, SPACING).read_into(0, shape[0], grey)
     grey = (grey >> 8).astype(np.uint8)

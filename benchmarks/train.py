@@ -237,9 +237,8 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "what", choices=[*accuracy.BENCHMARKS, "phantom", "steps", "memory", "step"]
-    )
+    choices = [*accuracy.BENCHMARKS, "phantom", "steps", "memory", "step"]
+    parser.add_argument("what", nargs="+", choices=choices)
     parser.add_argument("--folder", type=Path, help="of the phantom's study: a new one")
     parser.add_argument("--scans", type=int, default=5, help="of that study, at most")
     parser.add_argument("--processes", type=int, default=2, help="that share that study")
@@ -254,20 +253,25 @@ def main():
     parser.add_argument("--fold", action="append", default=[])
     parser.add_argument("--arguments", type=json.loads)
     chosen = parser.parse_args()
-    if chosen.what == "steps":
+    if "phantom" in chosen.what and (chosen.folder is None or chosen.folder.exists()):
+        parser.error("phantom needs --folder, the name of a new one")
+    for what in chosen.what:
+        run(what, chosen)
+
+
+def run(what, chosen):
+    if what == "steps":
         steps(chosen.data, chosen.slices, chosen.side)
-    elif chosen.what == "phantom":
-        if chosen.folder is None or chosen.folder.exists():
-            parser.error("phantom needs --folder, the name of a new one")
+    elif what == "phantom":
         phantom(chosen.folder, chosen.scans, chosen.epochs, chosen.processes)
-    elif chosen.what == "memory":
+    elif what == "memory":
         memory()
-    elif chosen.what == "step":
+    elif what == "step":
         step(*chosen.arguments)
     else:
         names = ("epochs", "scale", "replicates")
         options = {name: getattr(chosen, name) for name in names}
-        accuracy.run(chosen.what, chosen.data, options, chosen.fold)
+        accuracy.run(what, chosen.data, options, chosen.fold)
 
 
 if __name__ == "__main__":
