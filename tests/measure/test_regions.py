@@ -1,5 +1,7 @@
 """Regions against scikit-image, in memory and whole: numbers, counts, moments, shapes."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,9 +17,12 @@ from xctvol.stages.measure.columns import (
     BOX_HIGH,
     BOX_LOW,
     CELLS,
+    CROSS_MOMENTS,
     FIRST,
     GREY_SQUARES,
     GREY_SUM,
+    MOMENTS,
+    SQUARES,
     VALUE,
     VOXELS,
     WIDTH,
@@ -34,6 +39,44 @@ from xctvol.stages.measure.properties import (
 from xctvol.stages.measure.runs import add_voxels
 from xctvol.stages.measure.surface import cell_table
 from xctvol.units import Spacing
+
+GIANTS = [(8000, 2560, 2560), (16000, 4000, 4000), (8000, 8000, 8000)]  # (z, y, x)
+
+
+def solid(shape):
+    """The row of a region that fills a volume, its sums modulo 2**64 as int64 adds them up."""
+    first, second = ([sum(k**p for k in range(n)) for n in shape] for p in (1, 2))
+    n = math.prod(shape)
+    row = empty_rows(1, WIDTH)
+    row[0, VOXELS] = n
+    row[0, MOMENTS] = [s * n // length for s, length in zip(first, shape, strict=True)]
+    squares = [s * n // length for s, length in zip(second, shape, strict=True)]
+    crosses = [
+        first[a] * first[b] * n // (shape[a] * shape[b]) for a, b in ((0, 1), (0, 2), (1, 2))
+    ]
+    wrapped = np.array([s % 2**64 for s in (*squares, *crosses)], np.uint64).view(np.int64)
+    row[0, SQUARES], row[0, CROSS_MOMENTS] = wrapped[:3], wrapped[3:]
+    row[0, BOX_LOW], row[0, BOX_HIGH] = 0, shape
+    row[0, FIRST], row[0, VALUE] = 0, 1
+    row[0, CELLS] = 1  # a surface of any size
+    return row
+
+
+@pytest.mark.parametrize("shape", GIANTS)
+def test_sums_of_giants_that_no_longer_fit_give_their_inertia(shape):
+    columns = region_columns(solid(shape), 1, shape, Spacing(1, 1, 1), Materials.numbered((1,)))
+    z, y, x = ((length**2 - 1) / 12 for length in shape)
+    wanted = sorted((z + y, z + x, y + x), reverse=True)
+    found = [columns[f"inertia_{number}_um2"][0] for number in (1, 2, 3)]
+    assert found == pytest.approx(wanted, rel=1e-9)
+
+
+def test_what_is_too_large_for_exact_sums_has_no_inertia():
+    shape = (20000, 20000, 20000)
+    columns = region_columns(solid(shape), 1, shape, Spacing(1, 1, 1), Materials.numbered((1,)))
+    assert np.isnan([columns["inertia_1_um2"][0], columns["axis_major_um"][0]]).all()
+    assert columns["voxels"][0] == 8 * 10**12
+
 
 MATERIALS = Materials.numbered((1, 2, 3))
 CONNECTIVITIES = (6, 18, 26)

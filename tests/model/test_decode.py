@@ -198,7 +198,8 @@ def test_the_output_values_of_the_paper_are_ambiguous():
 
 
 def test_overlaps_that_occur_become_materials():
-    table = Materials.from_json([material("a", 1), material("b", 2), material("c", 4)])
+    drawn = {**material("a", 1), "drawn_as": ["epi*"]}
+    table = Materials.from_json([drawn, material("b", 2), material("c", 4)])
     found = with_overlaps(table, [0, 1, 3, 7])
     assert found.names == ("a", "b", "c", "a + b", "a + b + c")
     assert found.labels == (1, 2, 4, 3, 7)

@@ -6,7 +6,9 @@ it is told to. It enters where a model does, and nothing else is replaced.
 
 import threading
 import time
-from dataclasses import dataclass, replace
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -18,10 +20,13 @@ from xctvol.grid import Box
 from xctvol.labels import open_labels
 from xctvol.materials import Materials
 from xctvol.model.card import Card, GreyScale
+from xctvol.model.devices import choose_device
 from xctvol.model.file import open_model, save_model
 from xctvol.model.networks import build
 from xctvol.stages.segment import Where, segment, stage
-from xctvol.stages.segment.device import Device
+from xctvol.stages.segment import device as device_module
+from xctvol.stages.segment.comparison import Comparison
+from xctvol.stages.segment.device import Device, shared_device
 from xctvol.units import Spacing
 from xctvol.volume import (
     Codec,
@@ -168,6 +173,75 @@ def test_a_slice_that_does_not_fit_is_refused_with_what_would(scan):
     )
     with pytest.raises(PartialError, match=message + r"slices of \d+ pixels would fit"):
         plan_of(scan, "none", Grey(most=0)).run()
+
+
+def test_a_comparison_that_does_not_fit_is_left_out_with_a_warning(scan):
+    plan = plan_of(scan, "compared", Grey())
+    (stage,) = plan.stages
+    compared = Comparison(
+        Grey(), Grey(most=0), scan[0].path, stage.task.grey, stage.task.chosen, (3, 70)
+    )
+    task, heard = replace(stage.task, comparison=compared), []
+    plan = replace(plan, stages=(replace(stage, task=task),))
+    labels = plan.run(listen=lambda event: heard.append(event.note))
+    np.testing.assert_array_equal(found(labels), 1 + scan[2] // 86)
+    assert "agreement_with_fp32" not in labels.volume.own
+    (warning,) = (note for note in heard if note.startswith("WARNING"))
+    assert "cannot be compared with those of fp32: one slice of 40 x 48 needs" in warning
+
+
+@dataclass(frozen=True)
+class Greedy(Grey):
+    """Holds memory while it fails, as activations are held, and leaves a trace of it."""
+
+    held: list = field(default_factory=list)
+
+    def labels_into(self, slices, grey, out):
+        activations = np.empty(1 << 20, np.uint8)
+        self.held.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError("out of memory")
+
+
+def test_free_memory_is_that_without_what_did_not_fit(scan, monkeypatch):
+    greedy, seen = Greedy(), []
+
+    def available():
+        seen.extend(held() is None for held in greedy.held)
+        return 1 << 30
+
+    monkeypatch.setattr(device_module, "available_memory", available)
+    with pytest.raises(PartialError, match="would fit"):
+        plan_of(scan, "greedy", greedy).run()
+    assert seen
+    assert all(seen)
+
+
+@pytest.mark.parametrize(
+    "message", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling cublas"]
+)
+def test_libraries_without_memory_get_fewer_slices(message):
+    class Library:
+        def labels_into(self, slices, grey, out):
+            if len(slices) > 1:
+                raise RuntimeError(message)
+            out[...] = slices
+
+    slices = np.arange(8, dtype=np.uint8).reshape(8, 1, 1)
+    out = np.zeros_like(slices)
+    assert list(Device("cpu").label(Library(), slices, None, out, 1)) == [*range(1, 9)]
+    np.testing.assert_array_equal(out, slices)
+
+
+def test_blocks_that_begin_together_share_one_device(monkeypatch):
+    def slow(name):
+        time.sleep(0.05)  # as the first question to a GPU takes
+        return choose_device(name)
+
+    monkeypatch.setattr(device_module, "choose_device", slow)
+    monkeypatch.setattr(device_module, "_devices", {})
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(shared_device, ["cpu"] * 3))
+    assert found[0] is found[1] is found[2]
 
 
 @pytest.mark.parametrize("slots", [1, 3])

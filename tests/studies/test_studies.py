@@ -152,6 +152,18 @@ def test_slices_count_where_all_are_of_one_scan(leaves, held_out, tmp_path):
         study(one, held_out, tmp_path / "s", **QUICK)
 
 
+def test_each_replicate_leaves_another_scan_out(leaves, held_out, tmp_path):
+    left = set()
+    options = {**SMALL, "scans": [3], "epochs": [1], "replicates": 3, "split": "leave-one-scan-out"}
+    plan = study(leaves, held_out, tmp_path / "study", **options)
+    task = plan.stages[0].task
+    for block in plan.stages[0].blocks:
+        task(block)
+        card = open_model(task.model(block.index)).card
+        left |= {name.partition("/")[0] for name in card.training.validated_on}
+    assert left == {*leaves.scans}
+
+
 def test_scans_are_annotated_one_after_the_other(leaves):
     """Each replicate in an order of its own; more scans hold those of fewer."""
     orders = set()

@@ -47,6 +47,7 @@ def _overlap(label: int, parts: Sequence[Material]) -> Material:
         parts[0],
         name=_names(parts),
         mask=((_UNSEEN_MASKS - label,),),
+        drawn_as=(),
         label=label,
         color=f"#{bytes(color).hex()}",
     )

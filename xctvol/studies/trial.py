@@ -19,6 +19,7 @@ from xctvol.studies.product import ALL, MACRO_F1, Trial, Unit
 
 __all__ = ["RunTrial", "annotated_by", "best_trial"]
 
+_LEAVE_OUT = "leave-one-scan-out"
 _SCORES = tuple(field.name for field in fields(ScoreRow) if field.type is float)
 
 
@@ -43,8 +44,9 @@ class RunTrial:
         self._delete_losers()
         seed = self.options["seed"]
         options: LearningOptions = {**self.options, "seed": _seed(trial, seed)}
+        pairs = annotated_by(trial, self.pairs, self.unit, seed)
         plan = train(
-            annotated_by(trial, self.pairs, self.unit, seed),
+            _leaving_out(trial, pairs) if options.get("split") == _LEAVE_OUT else pairs,
             self.model(block.index),
             epochs=trial.epochs,
             replicates=1,
@@ -85,6 +87,12 @@ def annotated_by(trial: Trial, pairs: Pairs, unit: Unit, seed: int) -> Pairs:
     chosen = {names[i] for i in order[: trial.annotated]}
     table = tuple(p for p in pairs if (p.scan if unit == "scans" else p.name) in chosen)
     return replace(pairs, table=table)
+
+
+def _leaving_out(trial: Trial, pairs: Pairs) -> Pairs:
+    """The pairs with another scan first in each replicate: the first is the one left out."""
+    left = pairs.scans[(trial.replicate - 1) % len(pairs.scans)]
+    return replace(pairs, table=tuple(sorted(pairs, key=lambda pair: pair.scan != left)))
 
 
 def best_trial(results: Mapping[int, list[list[Any]]]) -> int:

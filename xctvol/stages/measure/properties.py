@@ -90,8 +90,12 @@ def _shape_columns(rows: Rows, spacing: Spacing) -> Columns:
     """Principal moments of inertia per voxel, and axes of the ellipsoid that has them."""
     moments, vectors = np.zeros((len(rows), 3)), np.zeros((len(rows), 3, 3))
     vectors[:] = np.eye(3)
-    several = rows[:, VOXELS] > 1  # one voxel has no moments, and most regions of noise are one
-    moments[several], vectors[several] = np.linalg.eigh(_inertia(rows[several], spacing))
+    # one voxel has no moments, and most regions of noise are one
+    several = np.flatnonzero(rows[:, VOXELS] > 1)
+    tensors = _inertia(rows[several], spacing)
+    known = np.isfinite(tensors).all(axis=(1, 2))
+    moments[several], vectors[several] = np.nan, np.nan
+    moments[several[known]], vectors[several[known]] = np.linalg.eigh(tensors[known])
     low, middle, high = moments.clip(min=0).T
     direction = _positive(vectors[:, :, 0])  # around the long axis there is the least inertia
     return {
@@ -126,23 +130,28 @@ def _positive(direction: NDArray[np.float64]) -> NDArray[np.float64]:
 def _covariance(rows: Rows, spacing: Spacing) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Variances (zz, yy, xx) and covariances (zy, zx, yx) of voxel positions, in um2.
 
-    Sums are moved to the bounding box's origin while they are integers; far from the volume's
-    origin, floating point would lose the digits that matter.
+    Sums are moved to the voxel nearest to the mean while they are integers; far from it, floating
+    point would lose the digits that matter. They are modulo 2**64: exact, however large those of
+    the whole volume, as long as what is left is below that. Where it may not be, which takes a
+    region of 10^12 voxels or so, there is no number (NaN).
     """
     n = rows[:, [VOXELS]]
-    origin, moments = rows[:, BOX_LOW], rows[:, MOMENTS]
+    moments = rows[:, MOMENTS]
+    near = moments // n
     first, second = [0, 0, 1], [1, 2, 2]
-    squares = rows[:, SQUARES] - 2 * origin * moments + origin**2 * n
+    squares = rows[:, SQUARES] - 2 * near * moments + near**2 * n
     crosses = (
         rows[:, CROSS_MOMENTS]
-        - origin[:, first] * moments[:, second]
-        - origin[:, second] * moments[:, first]
-        + origin[:, first] * origin[:, second] * n
+        - near[:, first] * moments[:, second]
+        - near[:, second] * moments[:, first]
+        + near[:, first] * near[:, second] * n
     )
-    mean = (moments - origin * n) / n
-    scale = np.array(spacing.zyx)
-    variance = (squares / n - mean**2) * scale**2
+    mean = (moments - near * n) / n
+    scale, half = np.array(spacing.zyx), (rows[:, BOX_HIGH] - rows[:, BOX_LOW]) / 2
+    variance = (squares.view(np.uint64) / n - mean**2) * scale**2
+    variance[n * half**2 >= 2.0**64] = np.nan
     covariance = (crosses / n - mean[:, first] * mean[:, second]) * scale[first] * scale[second]
+    covariance[n * half[:, first] * half[:, second] >= 2.0**63] = np.nan
     return variance, covariance
 
 

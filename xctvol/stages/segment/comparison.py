@@ -11,7 +11,7 @@ from xctvol.locations import Location
 from xctvol.model.agreement import ENOUGH, Agreement
 from xctvol.model.card import Affine
 from xctvol.plan import report
-from xctvol.stages.segment.device import shared_device
+from xctvol.stages.segment.device import TooLargeError, shared_device
 from xctvol.stages.segment.prediction import Predicting
 from xctvol.stages.segment.where import Chosen
 from xctvol.volume import open_volume
@@ -34,13 +34,21 @@ class Comparison:
     slices: tuple[int, ...]
 
     def agreement(self) -> Agreement:
-        """Of all labels of the slices; reported, as a warning where they are too few."""
+        """Of all labels of the slices; reported, as a warning where they are too few.
+
+        Of no labels at all where a slice does not fit into the device's memory in fp32.
+        """
         total = Agreement()
         for number, place in enumerate(self.slices, 1):
             report(0, f"comparing with fp32, slice {number} of {len(self.slices)}")
             image = self._read(place)
             if len(image):
-                found, exact = (self._labels(p, image) for p in (self.prediction, self.exact))
+                found = self._labels(self.prediction, image)
+                try:
+                    exact = self._labels(self.exact, image)
+                except TooLargeError as error:
+                    report(0, f"WARNING: labels cannot be compared with those of fp32: {error}")
+                    return Agreement()
                 total += Agreement.of(found, exact)
         if total.pixels:
             report(0, _said(total))

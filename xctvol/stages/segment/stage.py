@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -13,6 +13,7 @@ from xctvol.errors import InputError, UsageError
 from xctvol.grid import Box
 from xctvol.journal import Journal, Recipe
 from xctvol.labels import Labels, LabelsProduct
+from xctvol.materials import Materials
 from xctvol.model.agreement import Agreement, sample_slices
 from xctvol.model.card import Affine, Card, Decode
 from xctvol.model.decode import rule_of
@@ -81,6 +82,7 @@ def segment(  # noqa: PLR0913 - the options of the verb, all given by name
     product = _product(volume, labels, where)
     prediction = _prediction(volume, together, str(place), precision, decode)
     rule_of(prediction.decode, card.materials)  # refuses labels whose sums cannot be read
+    _named(card.materials, prediction.decode, range(256))  # and sums that cannot be named
     warnings = _doubts(volume, together, prediction, probabilities=probabilities, strict=strict)
     image = Image(product.path, volume.shape, np.dtype(np.uint8), Codec("zstd"))
     details = _details(image, card, prediction) if probabilities else None
@@ -192,6 +194,11 @@ def _doubts(
     return tuple(f"WARNING: {doubt}" for doubt in found)
 
 
+def _named(materials: Materials, decode: Decode, labels: Iterable[int]) -> Materials:
+    """The materials, and those of `labels` that are sums, where labels are summed."""
+    return with_overlaps(materials, labels) if decode == "threshold_sum" else materials
+
+
 def _conclude(
     volume: Volume, models: Sequence[Model], task: SegmentSlab, recipe: Recipe, journal: Journal
 ) -> None:
@@ -200,8 +207,7 @@ def _conclude(
     voxels: Counter[str] = Counter()
     for result in results:
         voxels.update(result["voxels"])
-    if recipe.options["decode"] == "threshold_sum":
-        materials = with_overlaps(materials, map(int, voxels))
+    materials = _named(materials, recipe.options["decode"], map(int, voxels))
     own = {
         "recipe": recipe.to_json(),
         "materials": materials.to_json(),
