@@ -1,10 +1,13 @@
 """Predictor against plain torchvision: every pixel, but for ties."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from scipy.special import expit, softmax
 from torch.nn import functional
 from torchvision import models
 
@@ -192,7 +195,11 @@ def materials_of(thresholds):
 
 
 def chances(predictor, slices):
-    return 1 / (1 + np.exp(-predictor.logits(slices).astype(np.float64)))
+    """Probabilities as scipy has them, of logits by one model."""
+    logits = predictor.logits(slices).astype(np.float64)
+    return {"sigmoid": expit, "softmax": partial(softmax, axis=1)}[predictor.card.probability](
+        logits
+    )
 
 
 def test_the_rule_is_that_of_the_card_unless_given(save, slices):
@@ -216,8 +223,14 @@ def test_the_rule_is_that_of_the_card_unless_given(save, slices):
         Predictor(model, "cpu").indices(slices)
 
 
-def test_several_models_decide_by_their_mean_probability(save, slices):
-    together = [save("unet", name, seed=seed) for seed, name in enumerate("abc")]
+@pytest.mark.parametrize(
+    "kinds", [["sigmoid"] * 3, ["softmax"] * 3, ["softmax", "sigmoid", "softmax"]]
+)
+def test_several_models_decide_by_their_mean_probability(save, slices, kinds):
+    together = [
+        save("unet", name, seed=seed, probability=kind)
+        for seed, (name, kind) in enumerate(zip("abc", kinds, strict=True))
+    ]
     alone = [Predictor(model, "cpu") for model in together]
     mean = np.mean([chances(predictor, slices) for predictor in alone], axis=0)
     top = np.sort(mean, axis=1)
@@ -229,6 +242,26 @@ def test_several_models_decide_by_their_mean_probability(save, slices):
     assert not any(np.array_equal(expected, p.labels(slices)) for p in alone)
     assert abs(found.probabilities - 255 * mean).max() < 0.501
     assert abs(found.margin - 255 * (top[:, -1] - top[:, -2])).max() < 0.501
+
+
+def test_thresholds_are_of_the_probabilities_that_the_card_means(save, slices):
+    model = save("unet", materials=materials_of((0.4, 0.4, 0.4)), probability="softmax")
+    p = chances(Predictor(model, "cpu"), slices)
+    clear = abs(p - 0.4).min(1) > 1e-6
+    reached = p >= 0.4
+    found = Predictor(model, "cpu", decode="threshold_sum").labels(slices)
+    sums = (reached * np.array([1, 2, 4])[:, None, None]).sum(1)
+    assert len(np.unique(sums)) > 2
+    assert np.array_equal(found[clear], sums[clear])
+
+
+def test_what_probabilities_are_changes_no_label_of_one_model(save, slices):
+    one, other = (save("unet", kind, probability=kind) for kind in ("sigmoid", "softmax"))
+    first, second = (Predictor(model, "cpu") for model in (one, other))
+    assert np.array_equal(first.labels(slices), second.labels(slices))
+    found = second.details(slices)
+    assert np.array_equal(found.labels, first.labels(slices))
+    assert abs(found.probabilities.sum(1, dtype=int) - 255).max() <= 2
 
 
 def test_details_have_the_labels_of_labels(fcn_resnet50, slices):

@@ -52,6 +52,7 @@ def test_a_model_learns_and_says_how(pairs, tmp_path):
     notes = []
     (model,) = plan.run(listen=lambda p: notes.append((p.done, p.note)))
     assert model == open_model(path)
+    assert model.card.probability == "softmax"
     record = model.card.training
     assert len(record.losses) == 12
     best = min(record.losses, key=lambda losses: losses.validation)
@@ -186,6 +187,7 @@ def test_other_losses_learn_too(pairs, tmp_path):
         (model,) = train(pairs, tmp_path / f"{loss}.safetensors", **options).run()
         record, weights = model.card.training, model.path
         assert record.options["loss"] == loss
+        assert model.card.probability == "sigmoid"
         assert record.scores[record.kept] > 0.9
     losses = [each.training for each in record.losses]
     assert losses[-1] < 0.8 * losses[0]

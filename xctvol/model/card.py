@@ -18,6 +18,7 @@ __all__ = [
     "GreyScale",
     "Losses",
     "Norm",
+    "Probability",
     "Recalibration",
     "Training",
 ]
@@ -25,13 +26,20 @@ __all__ = [
 Norm = Literal["running", "batch"]
 """Batch normalization with the stored statistics, or with those of each slice by itself."""
 
+Probability = Literal["sigmoid", "softmax"]
+"""What the logits of a network were trained to mean.
+
+`sigmoid`: a probability for each material by itself, whatever the others have. `softmax`: those of
+the materials add up to 1.
+"""
+
 Decode = Literal["argmax", "threshold", "threshold_sum"]
 """How logits become labels.
 
 `argmax`: the material with the largest logit; of equal ones the first. `threshold`: of the
-materials whose probability (sigmoid) reaches their threshold the one that exceeds it most, by log
-odds; where there is none the pixel stays unlabelled. `threshold_sum`: the labels of all materials
-that reach their thresholds added up, modulo 256, as XCT_FCN did.
+materials whose probability reaches their threshold the one that exceeds it most, by log odds;
+where there is none the pixel stays unlabelled. `threshold_sum`: the labels of all materials that
+reach their thresholds added up, modulo 256, as XCT_FCN did.
 """
 
 _LARGEST_SCALE = 8.0
@@ -136,6 +144,7 @@ class Card:
     materials: Materials
     grey: GreyScale
     norm: Norm = "running"
+    probability: Probability = "sigmoid"
     decode: Decode = "argmax"
     spacing_um: tuple[float, float, float] | None = None
     scale: float = 1.0
@@ -153,6 +162,7 @@ class Card:
             "ignore": [list(value) for value in self.materials.ignore],
             "grey": {**asdict(self.grey), "window": self.grey.window.to_json()},
             "norm": self.norm,
+            "probability": self.probability,
             "decode": self.decode,
             "spacing_um": None if self.spacing_um is None else list(self.spacing_um),
             "scale": self.scale,
@@ -172,6 +182,7 @@ class Card:
                 materials=Materials.from_json(value["materials"], value.get("ignore") or None),
                 grey=_grey(value["grey"]),
                 norm=_one_of(Norm, value["norm"]),
+                probability=_one_of(Probability, value.get("probability", "sigmoid")),
                 decode=_one_of(Decode, value["decode"]),
                 spacing_um=_spacing(value["spacing_um"]),
                 scale=_scale(value["scale"]),

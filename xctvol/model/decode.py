@@ -4,8 +4,9 @@ The plain way, enlarge everything and compare, spends most of its time and memor
 live for an instant. Here they are enlarged material by material, on a CPU in bands of rows too,
 and a rule sees one material at a time: the largest so far is all it keeps.
 
-A rule works on log odds. For one model they are its logits. Several models decide by the mean
-of their probabilities p = sigmoid(logit), whose log odds are log(mean p) - log(mean (1 - p)).
+A rule works on log odds. For one model they are its logits, or those of its softmax. Several
+models decide by the mean of their probabilities p = sigmoid(log odds), whose log odds are
+log(mean p) - log(mean (1 - p)).
 """
 
 import math
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from xctvol.model.card import Decode  # cards bring volumes; on the device only torch is needed
 
 __all__ = [
+    "LARGEST_ODDS",
     "Largest",
     "LargestReached",
     "Rule",
@@ -38,7 +40,7 @@ __all__ = [
 ]
 
 _BAND = 64  # rows at a time: a band of a 2560 pixel wide slice stays in a core's cache
-_LARGEST_LOGIT = 80.0  # beyond it float32 has no 1 - p, however far from 1 that is
+LARGEST_ODDS = 80.0  # beyond it float32 has no 1 - p, however far from 1 that is
 
 Rule = Callable[[Iterable[Tensor]], Tensor]
 """Log odds of each material in turn, equal shapes, theirs to overwrite -> uint8 of that shape."""
@@ -173,7 +175,7 @@ def _together(logits: Sequence[Tensor]) -> Tensor:
     """Log odds of the mean probability of several models."""
     if len(logits) == 1:
         return logits[0]
-    held = torch.stack(tuple(logits)).clamp_(-_LARGEST_LOGIT, _LARGEST_LOGIT)
+    held = torch.stack(tuple(logits)).clamp_(-LARGEST_ODDS, LARGEST_ODDS)
     return torch.sigmoid(held).sum(0).div_(torch.sigmoid(-held).sum(0)).log_()
 
 

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xctvol.model.card import IDENTITY, Affine, GreyScale
+from xctvol.model.decode import LARGEST_ODDS
 from xctvol.model.devices import Precision, arithmetic
 from xctvol.model.fastest import fastest
 from xctvol.model.file import Model
@@ -31,6 +32,17 @@ class LoadedModel:
         x = normalized(stored, self.card.grey, grey, scale=self.card.scale)
         with arithmetic(self.precision, self.device):
             return self._network.coarse_logits(x).float()
+
+    def odds(self, logits: Tensor) -> Tensor:
+        """Log odds log(p / (1 - p)) of each material, like the logits: their sigmoid is p.
+
+        They are those at the network's own resolution, to be enlarged as its logits are.
+        """
+        if self.card.probability == "sigmoid":
+            return logits
+        likely = functional.log_softmax(logits, dim=1)
+        unlikely = (-likely.exp()).log1p_()
+        return likely.sub_(unlikely).clamp_(-LARGEST_ODDS, LARGEST_ODDS)
 
 
 def normalized(

@@ -40,8 +40,9 @@ Size = tuple[int, int]
 class Details:
     """Labels (n, y, x) and how sure they are, all uint8.
 
-    `probabilities` (n, materials, y, x) is 255 times each material's probability, the sigmoid of
-    its logit and of several models the mean; they need not add up to 255. `margin` (n, y, x) is
+    `probabilities` (n, materials, y, x) is 255 times each material's probability, the sigmoid or
+    softmax of its logit as the model's card says, and of several models the mean; they need not
+    add up to 255. `margin` (n, y, x) is
     255 times the difference between the two largest probabilities (of a single material, its
     probability): 0 is undecided.
     """
@@ -77,6 +78,8 @@ class Predictor:
         self._decode = decode or self.card.decode
         self._rule = rule_of(self._decode, self.card.materials)
         self._models = tuple(LoadedModel(model, self.device, self.precision) for model in together)
+        # the largest logit is that of the largest probability, whatever these are
+        self._by_logits = len(together) == 1 and self._decode == "argmax"
         self._transfers = Transfers(self.device)
         self._pool = None
         if self.device.type == "cpu" and threads > 1:
@@ -112,10 +115,11 @@ class Predictor:
         )
 
         def store(batch: slice, coarse: list[Tensor]) -> None:
-            chances = probabilities(coarse, (size[0], size[1]))
+            chances = probabilities(self._odds(coarse), (size[0], size[1]))
             found.probabilities[batch] = _stored(chances)
             found.margin[batch] = _stored(_margin(chances))
-            found.labels[batch] = decoded(coarse, (size[0], size[1]), self._rule).cpu().numpy()
+            labels = self._decoded(coarse, (size[0], size[1]), self._rule)
+            found.labels[batch] = labels.cpu().numpy()
 
         self._each(slices, grey, store)
         return found
@@ -135,10 +139,16 @@ class Predictor:
         self, slices: NDArray[Any], grey: Affine, rule: Rule, out: NDArray[np.uint8]
     ) -> None:
         def store(batch: slice, coarse: list[Tensor]) -> None:
-            self._transfers.fetch(decoded(coarse, slices.shape[1:], rule), out[batch])
+            self._transfers.fetch(self._decoded(coarse, slices.shape[1:], rule), out[batch])
 
         with settled(self.device):  # once: a GPU that the host waits for idles after each batch
             self._each(slices, grey, store)
+
+    def _decoded(self, coarse: list[Tensor], size: Size, rule: Rule) -> Tensor:
+        return decoded(coarse if self._by_logits else self._odds(coarse), size, rule)
+
+    def _odds(self, coarse: list[Tensor]) -> list[Tensor]:
+        return [model.odds(logits) for model, logits in zip(self._models, coarse, strict=True)]
 
     def _each(
         self, slices: NDArray[Any], grey: Affine, store: Callable[[slice, list[Tensor]], None]

@@ -14,7 +14,6 @@ _SPACING = 1.1  # times larger or smaller
 _OUTSIDE = 0.05  # share of voxels; the window of training leaves out 0.002
 _SHIFT = 0.5  # of the mean, in standard deviations: slices of one scan differ by less
 _SPREAD = 1.5  # times larger or smaller standard deviation
-_OF_ALL = ("cross-entropy", "balanced")  # losses that only compare materials with each other
 _COUNTED = 3  # slices, where the volume does not know its histogram
 
 
@@ -49,12 +48,12 @@ def doubts(volume: Volume, card: Card) -> tuple[str, ...]:
 
 
 def doubts_of_probabilities(card: Card) -> tuple[str, ...]:
-    """What speaks against the sigmoids of its logits, one sentence each."""
-    if card.training is None or card.training.options.get("loss") not in _OF_ALL:
+    """What speaks against its probabilities, one sentence each."""
+    if card.training is None or card.training.options.get("loss") != "balanced":
         return ()
     return (
-        "it learned by cross-entropy to tell materials from each other, so that the order of their "
-        "probabilities is right, but not their size: train with --loss bce where it matters",
+        "it learned with more weight for rare materials, so that their probabilities are too "
+        "large: train with --loss cross-entropy or bce where that matters",
     )
 
 

@@ -180,7 +180,7 @@ def _doubts(
     strict: bool,
 ) -> tuple[str, ...]:
     """Warnings about models, this scan, and what is asked; if `strict`, an InputError instead."""
-    matter = probabilities or prediction.decode != "argmax" or len(models) > 1
+    matter = probabilities or prediction.decode != "argmax"
     found = dict.fromkeys(
         f"{model.path.name}: {doubt}"
         for model in models

@@ -4,7 +4,7 @@ Pixels of index IGNORE do not count. Where nothing is annotated the loss is 0, o
 materials without a pixel give.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,12 +12,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xctvol.model.card import Probability
 from xctvol.pairs import IGNORE
 from xctvol.stages.train.settings import Loss
 
-__all__ = ["LossOf", "balance", "binary_cross_entropy", "cross_entropy", "dice", "loss_called"]
+__all__ = [
+    "PROBABILITY",
+    "LossOf",
+    "balance",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "dice",
+    "loss_called",
+]
 
 LossOf = Callable[[Tensor, Tensor], Tensor]
+
+PROBABILITY: Mapping[Loss, Probability] = {
+    "bce": "sigmoid", "cross-entropy": "softmax", "balanced": "softmax", "dice": "sigmoid",
+}  # fmt: skip  # what each loss makes of logits
 
 _NOTHING = 1e-6  # less than any pixel weighs
 _HEAVIEST = 10.0  # times the weight of the most common material: a few pixels must not be all

@@ -22,6 +22,7 @@ from xctvol.plan import report
 from xctvol.stages.train.fit import fit, rng_of, seeded
 from xctvol.stages.train.greys import grey_scale
 from xctvol.stages.train.log import write_log
+from xctvol.stages.train.losses import PROBABILITY
 from xctvol.stages.train.product import ModelFiles
 from xctvol.stages.train.samples import Sample, epoch_batches
 from xctvol.stages.train.select import choose
@@ -63,6 +64,7 @@ class TrainReplicate:
             architecture=settings.architecture,
             materials=materials,
             grey=grey_scale([a.image for a in annotated]),
+            probability=PROBABILITY[settings.loss],
             scale=settings.scale,
             spacing_um=None if settings.spacing is None else settings.spacing.zyx,
         )
