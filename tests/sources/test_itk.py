@@ -27,6 +27,10 @@ def write_itk(path, volume=VOLUME, spacing=(0.001, 0.002, 0.003), *, packed=Fals
     SimpleITK.WriteImage(image, str(path), packed)
 
 
+def by_itk(path):
+    return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+
+
 def write_nrrd(path, volume=VOLUME, *lines, encoding="raw", beside=None):
     """An NRRD file as its specification describes it."""
     sizes = " ".join(map(str, volume.shape[::-1]))
@@ -133,6 +137,27 @@ def test_nrrd_with_its_pixels_beside_it(tmp_path, read):
         (["spacings: 0.65 0.65 2", 'units: "um" "um" "um"'], Spacing(2, 0.65, 0.65)),
         (["spacings: 0.65 0.65 2", 'units: "mm" "mm" "mm"'], Spacing(2000, 650, 650)),
         (["spacings: 1 1 1", 'units: "mm" "mm" "mm"'], Spacing(1000, 1000, 1000)),
+        (["spacings: 2 2 3", 'units: "mm" "mm" "um"'], Spacing(3, 2000, 2000)),
+        (["spacings: 2 20 3", 'units: "mm" "um" "mm"'], Spacing(3000, 20, 2000)),
+        (["spacings: 2 2 3", 'units: "mm" "mm" "pixel"'], None),
+        (["spacings: 2 2 3", 'units: "mm" "mm" ""'], None),
+        (["spacings: 2 2 3", 'units: "" "" ""'], Spacing(3000, 2000, 2000)),
+        (
+            [
+                "space dimension: 3",
+                "space directions: (0,2,0) (3,0,0) (0,0,4)",
+                'space units: "um" "um" "um"',
+            ],
+            Spacing(4, 3, 2),
+        ),
+        (  # the image's axes are not those that have the units
+            [
+                "space dimension: 3",
+                "space directions: (0,2,0) (3,0,0) (0,0,4)",
+                'space units: "um" "mm" "um"',
+            ],
+            None,
+        ),
         (["spacings: 1 1 1", 'units: "pixel" "pixel" "pixel"'], None),
         (["spacings: 1 1 1"], None),
         (["spacings: 2e5 1 1"], None),
@@ -147,6 +172,45 @@ def test_nrrd_voxel_sizes(tmp_path, lines, spacing):
         assert source.spacing is None
     else:
         assert source.spacing.zyx == pytest.approx(spacing.zyx)
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip"])
+def test_nrrd_with_the_line_ends_of_windows(tmp_path, read, encoding):
+    write_nrrd(tmp_path / "v.nrrd", VOLUME, "spacings: 1 2 3", encoding=encoding)
+    header, _, pixels = (tmp_path / "v.nrrd").read_bytes().partition(b"\n\n")
+    header = header.replace(b"\n", b"\r\n") + b"\r\n\r\n"
+    (tmp_path / "v.nrrd").write_bytes(header + pixels)
+    assert isinstance(open_source(tmp_path / "v.nrrd"), Flat if encoding == "raw" else Packed)
+    np.testing.assert_array_equal(read(open_source(tmp_path / "v.nrrd")), VOLUME)
+    np.testing.assert_array_equal(by_itk(tmp_path / "v.nrrd"), VOLUME)
+
+
+def test_nrrd_headers_of_any_length(tmp_path, read):
+    for kilobytes in (100, 2000):
+        write_nrrd(tmp_path / "v.nrrd", VOLUME, "key:=" + "value " * 170 * kilobytes)
+        if kilobytes == 100:
+            np.testing.assert_array_equal(read(open_source(tmp_path / "v.nrrd")), VOLUME)
+    with pytest.raises(InputError, match="header of more than 1048576 bytes"):
+        open_source(tmp_path / "v.nrrd")
+
+
+@pytest.mark.parametrize("skip", ["after the header", "further", "-1", "0"])
+def test_metaimage_headers_count_from_the_start_of_the_file(tmp_path, read, skip):
+    """Bytes after the header, and after the pixels, must not shift the pixels."""
+    write_itk(tmp_path / "v.mha", VOLUME)
+    before, _, pixels = (tmp_path / "v.mha").read_bytes().partition(b"ElementDataFile")
+    local, _, pixels = pixels.partition(b"\n")
+    end = b"ElementDataFile" + local + b"\n"
+    length = len(before) + len(b"HeaderSize = 000000\n") + len(end)
+    gap = {"further": 50}.get(skip, 0)
+    size = int(skip) if skip in ("-1", "0") else length + gap
+    header = before + f"HeaderSize = {size:06d}\n".encode() + end
+    after = b"" if skip == "-1" else bytes(4096)
+    (tmp_path / "v.mha").write_bytes(header + b"x" * gap + pixels + after)
+    source = open_source(tmp_path / "v.mha")
+    assert isinstance(source, Flat)
+    np.testing.assert_array_equal(read(source), by_itk(tmp_path / "v.mha"))
+    np.testing.assert_array_equal(read(source), VOLUME)
 
 
 @pytest.mark.parametrize("name", ["../secret.raw", "/etc/passwd", "a/../../secret.raw"])

@@ -7,7 +7,7 @@ import tifffile
 from PIL import Image
 
 from xctvol.errors import InputError, UsageError
-from xctvol.sources import open_source
+from xctvol.sources import has_palette, open_source
 from xctvol.sources.images import read_image
 from xctvol.units import Spacing
 
@@ -179,6 +179,7 @@ def test_npy_files(tmp_path, read):
         (np.asfortranarray(VOLUME), "Fortran"),
         (VOLUME[None], "shape"),
         (VOLUME.astype("c8"), "complex64"),
+        (VOLUME.astype("g"), "at most 64 bits"),
         (VOLUME.astype("U3"), "<U3"),
     ):
         np.save(path, array)
@@ -198,6 +199,33 @@ def test_png_slices_of_every_grey_mode(tmp_path, read, mode):
     np.testing.assert_array_equal(read_image(tmp_path / "one.png"), arrays[mode])
 
 
+@pytest.mark.parametrize("suffix", ["png", "bmp"])
+def test_palettes_come_as_numbers_and_say_so(tmp_path, read, suffix):
+    numbers = (VOLUME[:3] % 4).astype("u1")
+    for n, plane in enumerate(numbers):
+        image = Image.fromarray(plane, "L").convert("P")
+        image.putpalette([0, 0, 0, 9, 8, 7, 250, 0, 1, 4, 4, 4])
+        image.save(tmp_path / f"{n}.{suffix}")
+    source = open_source(tmp_path)
+    assert has_palette(source)
+    np.testing.assert_array_equal(read(source), numbers)
+    image.putpalette([0, 0, 0, 9, 8, 7, 250, 0, 2, 4, 4, 4])
+    image.save(tmp_path / f"2.{suffix}")
+    with pytest.raises(InputError, match=rf"2\.{suffix} holds .* with the palette"):
+        open_source(tmp_path)
+
+
+def test_a_palette_of_the_greys_themselves_is_none(tmp_path, read):
+    image = Image.fromarray((VOLUME[0] % 251).astype("u1"), "L").convert("P")
+    image.putpalette([n // 3 for n in range(768)])
+    image.save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as stored:
+        assert stored.mode == "P"
+    source = open_source(tmp_path / "a.png")
+    assert not has_palette(source)
+    np.testing.assert_array_equal(read(source)[0], VOLUME[0] % 251)
+
+
 def test_colour_pngs_are_no_slices_but_masks(tmp_path):
     rgb = np.random.default_rng(0).integers(0, 255, (9, 8, 3)).astype("u1")
     path = tmp_path / "m.png"
@@ -210,8 +238,9 @@ def test_colour_pngs_are_no_slices_but_masks(tmp_path):
         (palette, np.array([[0, 0, 0], [9, 8, 7], [250, 0, 1]], "u1")[np.asarray(palette)]),
     ):
         image.save(path)
-        with pytest.raises(InputError, match="colour image"):
-            open_source(path)
+        if image.mode != "P":
+            with pytest.raises(InputError, match="colour image"):
+                open_source(path)
         np.testing.assert_array_equal(read_image(path), wanted)
     Image.fromarray(np.dstack([rgb, rgb[..., 0]])).save(path)
     with pytest.raises(InputError, match="transparent"):

@@ -7,7 +7,8 @@ import tifffile
 from PIL import Image
 
 from xctvol.errors import InputError
-from xctvol.sources import open_source
+from xctvol.grid import Box
+from xctvol.sources import crop, has_palette, open_source
 from xctvol.sources.flat import Flat
 from xctvol.sources.images import read_image
 from xctvol.sources.tiff import PagedTiff
@@ -120,15 +121,50 @@ def test_pages_that_differ_are_refused_by_number(tmp_path):
         open_source(tmp_path / "v.tif")
 
 
-def test_colour_and_palette_are_refused_as_scans(tmp_path):
+def test_colour_is_refused_as_a_scan(tmp_path):
     tifffile.imwrite(tmp_path / "rgb.tif", noise((20, 30, 3), "u1"), photometric="rgb")
-    colormap = np.zeros((3, 256), "u2")
-    tifffile.imwrite(
-        tmp_path / "lut.tif", noise((20, 30), "u1"), photometric="palette", colormap=colormap
-    )
-    for name in ("rgb.tif", "lut.tif"):
-        with pytest.raises(InputError, match="colour image; a scan has one grey value a voxel"):
-            open_source(tmp_path / name)
+    with pytest.raises(InputError, match="colour image; a scan has one grey value a voxel"):
+        open_source(tmp_path / "rgb.tif")
+
+
+COLORS = np.random.default_rng(3).integers(0, 256, (3, 256)).astype("u2") * 257
+RAMP = np.tile(np.arange(256, dtype="u2"), (3, 1))
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize(
+    ("colormap", "colours"), [(COLORS, True), (RAMP * 257, False), (RAMP << 8, False)]
+)
+def test_palettes_come_as_numbers_and_say_so(tmp_path, read, order, compression, colormap, colours):
+    numbers = noise((3, 20, 30), "u1")
+    page = {"photometric": "palette", "colormap": colormap, "compression": compression}
+    (tmp_path / "s").mkdir()
+    with tifffile.TiffWriter(tmp_path / "v.tif", byteorder=order) as writer:
+        for n, plane in enumerate(numbers):
+            writer.write(plane, **page)
+            tifffile.imwrite(tmp_path / "s" / f"{n}.tif", plane, byteorder=order, **page)
+    for source in (open_source(tmp_path / "v.tif"), open_source(tmp_path / "s")):
+        np.testing.assert_array_equal(read(source), numbers)
+        part = crop(source, Box((0, 2, 3), (3, 10, 11)))
+        assert (has_palette(source), has_palette(part)) == (colours, colours)
+        assert ("numbers of colours" in "\n".join(part.summary())) == colours
+
+
+def test_one_number_stands_for_one_colour_in_all_slices(tmp_path):
+    (tmp_path / "s").mkdir()
+    with tifffile.TiffWriter(tmp_path / "v.tif") as writer:
+        for n, colormap in enumerate((COLORS, COLORS, COLORS[::-1])):
+            page = {"photometric": "palette", "colormap": colormap}
+            writer.write(noise((20, 30), "u1"), **page)
+            tifffile.imwrite(tmp_path / "s" / f"{n}.tif", noise((20, 30), "u1"), **page)
+    with pytest.raises(InputError, match="page 3 has another palette than page 1"):
+        open_source(tmp_path / "v.tif")
+    with pytest.raises(InputError, match=r"2\.tif holds .* with the palette \w+, but 2 of the 3"):
+        open_source(tmp_path / "s")
+    tifffile.imwrite(tmp_path / "s" / "2.tif", noise((20, 30), "u1"))
+    with pytest.raises(InputError, match=r"2\.tif holds .* of uint8, but 2 of .* palette"):
+        open_source(tmp_path / "s")
 
 
 def test_complex_numbers_are_refused(tmp_path):

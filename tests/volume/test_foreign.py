@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 import zarr
+from zarr.codecs import BytesCodec
 
 from xctvol.errors import InputError
 from xctvol.grid import Box
 from xctvol.units import Spacing
-from xctvol.volume import open_volume
-from xctvol.volume.array import open_array
+from xctvol.volume import halve_labels, open_volume
+from xctvol.volume.array import ShardedArray, open_array
 
 VOXELS = np.random.default_rng(0).integers(0, 60000, (7, 20, 30)).astype("u2")
 
@@ -84,6 +85,66 @@ def test_axes_and_scales_that_are_none_are_refused(tmp_path, names, scale, why):
     write_image(tmp_path / "v", voxels, "0.5", names, scale)
     with pytest.raises(InputError, match=why):
         open_volume(tmp_path / "v")
+
+
+@pytest.mark.parametrize("name", ["default", "v2"])
+@pytest.mark.parametrize("separator", ["/", "."])
+def test_shards_are_found_by_the_names_that_the_array_gives_them(tmp_path, name, separator):
+    zarr.create_array(
+        tmp_path / "a",
+        data=VOXELS,
+        chunks=(2, 4, 8),
+        shards=(4, 8, 16),
+        compressors=None,
+        chunk_key_encoding={"name": name, "separator": separator},
+        zarr_format=3,
+    )
+    array = open_array(tmp_path / "a")
+    out = np.zeros(VOXELS.shape, array.dtype)
+    array.read_into(Box.whole(VOXELS.shape), out)
+    np.testing.assert_array_equal(out, VOXELS)
+    assert isinstance(array, ShardedArray) == (name == "default" and separator == "/")
+
+
+@pytest.mark.parametrize("dtype", [">u2", ">i4", ">f4", "<u2"])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_voxels_come_in_native_byte_order(tmp_path, dtype, zarr_format):
+    voxels = VOXELS.astype(dtype)
+    if zarr_format == 2:
+        array = zarr.create_array(tmp_path / "a", data=voxels, chunks=(3, 8, 16), zarr_format=2)
+        assert array.dtype == np.dtype(dtype)
+    else:
+        serializer = BytesCodec(endian="big" if dtype[0] == ">" else "little")
+        zarr.create_array(tmp_path / "a", data=voxels, chunks=(3, 8, 16), serializer=serializer)
+    array = open_array(tmp_path / "a")
+    assert array.dtype.isnative
+    out = np.zeros(VOXELS.shape, array.dtype)
+    array.read_into(Box.whole(VOXELS.shape), out)
+    np.testing.assert_array_equal(out, voxels)
+
+
+def test_labels_of_another_byte_order_halve_to_labels(tmp_path):
+    labels = np.random.default_rng(0).integers(1, 4, (4, 5, 6)).astype(">u2")
+    labels = labels.repeat(2, axis=0).repeat(4, axis=1).repeat(5, axis=2)  # many cells of one label
+    zarr.create_array(tmp_path / "a", data=labels, chunks=(3, 8, 16), zarr_format=2)
+    array = open_array(tmp_path / "a")
+    read = np.empty(array.shape, array.dtype)
+    array.read_into(Box.whole(array.shape), read)
+    np.testing.assert_array_equal(halve_labels(read), halve_labels(labels.astype("u2")))
+    assert halve_labels(read).max() == 3
+
+
+@pytest.mark.parametrize("dtype", ["longdouble", "complex64", "S3"])
+def test_voxels_that_are_no_numbers_of_64_bits_are_refused(tmp_path, dtype):
+    document = {
+        "zarr_format": 2, "shape": [2, 3, 4], "chunks": [2, 3, 4], "dtype": np.dtype(dtype).str,
+        "compressor": None, "fill_value": None, "order": "C", "filters": None,
+    }  # fmt: skip  # the array of another program
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".zarray").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"numbers of at most 64 bits|cannot open") as caught:
+        open_array(tmp_path / "a")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])

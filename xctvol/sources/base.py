@@ -22,6 +22,7 @@ Pixels = NDArray[Any]
 """An array of any grey dtype."""
 
 GREY_KINDS = "uif"  # numpy kinds of whole and real numbers
+_WIDEST_GREY = 8  # bytes: long doubles are not the same on all machines
 
 DEFLATE_DENSEST = 1032
 """Bytes that one deflated byte stands for at best: 258 take two bits."""
@@ -68,6 +69,21 @@ class Source(Protocol):
         where there are several, when pixels cannot be read.
         """
         ...
+
+
+def is_grey(dtype: np.dtype[Any]) -> bool:
+    """Whether such values are whole or real numbers that a volume can hold."""
+    return dtype.kind in GREY_KINDS and dtype.itemsize <= _WIDEST_GREY
+
+
+def has_palette(source: Source) -> bool:
+    """Whether voxels are numbers of colours in a palette: labels perhaps, but no grey values."""
+    return bool(getattr(source, "palette", False))
+
+
+def describe_palette(source: Source) -> tuple[str, ...]:
+    """A line for people, where there is something to say."""
+    return ("voxels are numbers of colours in a palette",) if has_palette(source) else ()
 
 
 def check_target(source: Source, z0: int, z1: int, out: Pixels) -> None:

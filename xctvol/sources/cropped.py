@@ -8,7 +8,7 @@ import numpy as np
 
 from xctvol.errors import InputError
 from xctvol.grid import Box, Index3
-from xctvol.sources.base import Pixels, Source, check_target, describe_pixels
+from xctvol.sources.base import Pixels, Source, check_target, describe_pixels, has_palette
 from xctvol.units import Spacing
 
 __all__ = ["Crop", "crop"]
@@ -42,6 +42,10 @@ class Crop:
     @property
     def files(self) -> tuple[Path, ...]:
         return self.source.files
+
+    @property
+    def palette(self) -> bool:
+        return has_palette(self.source)
 
     def identity(self) -> Any:
         box = [list(self.box.start), list(self.box.stop)]

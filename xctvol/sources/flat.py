@@ -10,13 +10,14 @@ import numpy as np
 from xctvol.errors import InputError
 from xctvol.grid import Index3
 from xctvol.sources.base import (
-    GREY_KINDS,
     Pixels,
     check_target,
+    describe_palette,
     describe_pixels,
     describe_spacing,
     file_bytes,
     files_identity,
+    is_grey,
     read_exactly,
     readable,
 )
@@ -39,6 +40,7 @@ class Flat:
     spacing: Spacing | None = None
     spacing_origin: str = ""
     notes: tuple[str, ...] = ()
+    palette: bool = False
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -56,6 +58,7 @@ class Flat:
             str(self.path),
             describe_pixels(self.shape, self.dtype),
             describe_spacing(self.spacing, self.spacing_origin),
+            *describe_palette(self),
             *self.notes,
         )
 
@@ -79,8 +82,10 @@ def open_npy(path: Path, spacing: Spacing | None) -> Flat:
             offset = file.tell()
     except (ValueError, KeyError) as error:
         raise InputError(f"{path} is not a .npy file of numbers: {error}") from error
-    if stored.kind not in GREY_KINDS:
-        raise InputError(f"{path} holds {stored}; a scan has one whole or real number a voxel")
+    if not is_grey(stored):
+        raise InputError(
+            f"{path} holds {stored}; a scan has one whole or real number of at most 64 bits a voxel"
+        )
     if len(shape) not in (2, 3) or (fortran and len(shape) > 1):
         layout = "Fortran order" if fortran else "C order"
         raise InputError(

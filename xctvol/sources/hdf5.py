@@ -24,6 +24,7 @@ from xctvol.sources.base import (
     describe_pixels,
     describe_spacing,
     files_identity,
+    is_grey,
     readable,
 )
 from xctvol.sources.tags import stated_spacing
@@ -107,7 +108,7 @@ def _volumes(file: h5py.File) -> dict[str, h5py.Dataset]:
 def _is_volume(item: Any) -> bool:
     return (
         isinstance(item, h5py.Dataset)
-        and item.dtype.kind in GREY_KINDS
+        and is_grey(item.dtype)
         and item.ndim == 3
         and min(item.shape) > 0
     )

@@ -1,4 +1,4 @@
-"""Images that Pillow reads (PNG and its like): slices of a stack, and single images and masks."""
+"""Images that Pillow reads (PNG and its like): slices of a stack; all single images and masks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 
 from xctvol.errors import InputError
-from xctvol.sources import tiff
+from xctvol.sources import pgm, tiff
 from xctvol.sources.base import DEFLATE_DENSEST, Pixels, check_plausible, decoding, readable
 from xctvol.sources.kinds import Kind, kind_of
-from xctvol.sources.stack import Header
+from xctvol.sources.stack import Header, check_fits
 
 __all__ = ["read_header", "read_image", "read_palette", "read_slice"]
 
@@ -31,20 +31,18 @@ _GREY_MODES = {
 
 
 def read_header(path: Path) -> Header:
-    """Shape and dtype of a grey image; raises InputError for colour and unreadable files."""
+    """Shape, dtype and palette; raises InputError for colour and unreadable files."""
     with _opened(path) as image:
         return _header(path, image)
 
 
 def read_slice(path: Path, out: Pixels) -> None:
-    """Fill `out` (y, x) with a grey image; raises InputError where it does not fit."""
+    """Fill `out` (y, x) with grey values, or the numbers of a palette.
+
+    Raises InputError where it does not fit.
+    """
     with _opened(path) as image:
-        header = _header(path, image)
-        if header.shape != out.shape or header.dtype != out.dtype:
-            raise InputError(
-                f"{path} holds {header}, but {out.shape} of {out.dtype} were found when the scan "
-                "was opened; do not change it meanwhile"
-            )
+        check_fits(path, _header(path, image), out)
         out[...] = np.asarray(image)
 
 
@@ -59,6 +57,8 @@ def read_image(path: str | Path) -> Pixels:
     kind = kind_of(path)
     if kind is Kind.TIFF:
         return tiff.read_any(path)
+    if kind is Kind.PGM:
+        return pgm.read(path)
     if kind is None or not kind.is_image:
         raise InputError(f"{path} is not an image that can be read; use PNG or TIFF")
     with _opened(path) as image:
@@ -93,14 +93,21 @@ def _colors(path: Path, image: Image.Image) -> Pixels:
 
 
 def _header(path: Path, image: Image.Image) -> Header:
-    dtype: Any = _GREY_MODES.get(image.mode)
+    dtype: Any = np.uint8 if image.mode == "P" else _GREY_MODES.get(image.mode)
     if dtype is None:
         raise InputError(
             f"{path} is a colour image (mode {image.mode}); a scan has one grey value a voxel"
         )
-    header = Header((image.height, image.width), np.dtype(dtype), getattr(image, "n_frames", 1))
+    shape, pages = (image.height, image.width), getattr(image, "n_frames", 1)
+    header = Header(shape, np.dtype(dtype), pages, palette=_palette(image))
     check_plausible(path, image.height * image.width * header.dtype.itemsize, DEFLATE_DENSEST)
     return header
+
+
+def _palette(image: Image.Image) -> bytes:
+    """The colours that pixels are numbers of; empty where each number is its own grey value."""
+    table = bytes(image.getpalette() or ()) if image.mode == "P" else b""
+    return b"" if table == bytes(n // 3 for n in range(len(table))) else table
 
 
 @contextmanager

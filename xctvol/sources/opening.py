@@ -8,6 +8,7 @@ from types import ModuleType
 
 from xctvol.errors import InputError, UsageError
 from xctvol.locations import local
+from xctvol.sources import pgm
 from xctvol.sources.base import Source, readable
 from xctvol.sources.flat import open_npy
 from xctvol.sources.kinds import Kind, kind_of, may_hold_pixels
@@ -41,7 +42,9 @@ def open_source(
     in the names of slices; `dataset` names the part of an HDF5 file or zarr folder that is the
     scan; `raw` says what a file without header holds, whose name need not say it then.
 
-    Raises InputError for anything missing, unreadable, incomplete, mixed or in colour.
+    Raises InputError for anything missing, unreadable, incomplete, mixed or in colour. Images with
+    a palette come as the numbers of their colours, which are labels at best: `convert` refuses
+    them.
     """
     _refuse_remote(where)
     if isinstance(where, str) and where.startswith(_PHANTOM):
@@ -108,6 +111,8 @@ def _single(where: str | Path | Sequence[str | Path]) -> Path:
 def _open_images(
     kind: Kind, files: list[Path], spacing: Spacing | None, *, allow_gaps: bool
 ) -> Source:
+    if kind is Kind.PGM:
+        return open_stack(files, pgm, spacing, allow_gaps=allow_gaps)
     if kind is not Kind.TIFF:
         from xctvol.sources import images
 

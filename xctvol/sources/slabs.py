@@ -1,5 +1,6 @@
 """Slabs of a source: read into memory that is used again, and watched for changes meanwhile."""
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,12 +9,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from xctvol.errors import InputError
+from xctvol.grid import Box
 from xctvol.journal import file_identity
 from xctvol.resources import thread_budget
 from xctvol.sources.base import Pixels, Source, readable
 from xctvol.sources.cropped import Crop
+from xctvol.sources.zarr_folder import ZarrScan
 from xctvol.volume.buffers import reused
 from xctvol.volume.codecs import checksum
+from xctvol.volume.layout import SLAB
+from xctvol.volume.reading import reading_bytes
 from xctvol.volume.threads import in_threads
 
 __all__ = ["held_bytes", "FileStates", "files_of", "read_slab", "refuse_changed"]
@@ -51,18 +56,36 @@ def files_of(source: Source, z0: int, z1: int) -> tuple[Path, ...]:
 
 
 def held_bytes(source: Source) -> int:
-    """What a source holds as long as it is read: a packed file all of it, a crop whole slices.
+    """What a source holds beside a slab while it is read.
 
-    While a packed file is unpacked it is held twice.
+    That is all of a packed file, twice while it is unpacked; whole slices of what is cropped; and
+    what reading a zarr array of another program takes.
     """
+    depth = source.shape[0]
+    return max(_held(source, z, min(z + SLAB, depth)) for z in range(0, depth, SLAB))
+
+
+def _held(source: Source, z0: int, z1: int) -> int:
+    """What a source holds beside slices z0 to z1 while they are read."""
     z, y, x = source.shape
     if isinstance(source, Crop):
-        _, height, width = source.source.shape
-        batch = max(height * width * source.dtype.itemsize, _CROP_BATCH_BYTES)
-        return held_bytes(source.source) + thread_budget() * batch
+        return _held_by_crop(source, z0, z1)
+    if isinstance(source, ZarrScan):
+        return reading_bytes(source.array, [Box((z0, 0, 0), (z1, y, x))])
     itk = sys.modules.get("xctvol.sources.itk")  # loaded where the source is one of its
     packed = itk is not None and isinstance(source, itk.Packed)
     return 2 * z * y * x * source.dtype.itemsize if packed else 0
+
+
+def _held_by_crop(source: Crop, z0: int, z1: int) -> int:
+    """Slices of all of the source in each thread, and what reading them takes."""
+    first, plane = source.box.start[0], math.prod(source.source.shape[1:]) * source.dtype.itemsize
+    whole = source.shape[1:] == source.source.shape[1:]
+    step = z1 - z0 if whole else max(1, _CROP_BATCH_BYTES // plane)
+    reads = (
+        _held(source.source, first + z, first + min(z + step, z1)) for z in range(z0, z1, step)
+    )
+    return max(reads) + thread_budget() * max(plane, _CROP_BATCH_BYTES)
 
 
 def _are_apart(source: Source) -> bool:

@@ -1,5 +1,6 @@
 """Stacks: one file a slice, of any image format that can read one slice."""
 
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from xctvol.sources.base import (
     Pixels,
     check_target,
     describe_files,
+    describe_palette,
     describe_pixels,
     describe_spacing,
     files_identity,
@@ -22,24 +24,29 @@ from xctvol.sources.base import (
 from xctvol.sources.order import find_order
 from xctvol.units import Spacing
 
-__all__ = ["Header", "ImageFormat", "Stack", "common_header", "open_stack"]
+__all__ = ["Header", "ImageFormat", "Stack", "check_fits", "common_header", "open_stack"]
 
 _THREADS = 8  # header reads wait for the file system, not for the processor
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of an image file says: its pages, all of `shape` (y, x) and `dtype`."""
+    """What the header of an image file says: its pages, all of `shape` (y, x) and `dtype`.
+
+    `palette` holds the colours that pixels are numbers of; it is empty where they are grey values.
+    """
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     pages: int = 1
     spacing: Spacing | None = None
     spacing_origin: str = ""
+    palette: bytes = field(default=b"", repr=False)
 
     def __str__(self) -> str:
         pages = f"{self.pages} pages of " if self.pages > 1 else ""
-        return f"{pages}{self.shape[0]} x {self.shape[1]} pixels (y, x) of {self.dtype}"
+        palette = f" with the palette {zlib.crc32(self.palette):08x}" if self.palette else ""
+        return f"{pages}{self.shape[0]} x {self.shape[1]} pixels (y, x) of {self.dtype}{palette}"
 
 
 class ImageFormat(Protocol):
@@ -63,6 +70,7 @@ class Stack:
     spacing_origin: str
     notes: tuple[str, ...]
     read_slice: Callable[[Path, Pixels], None] = field(repr=False)
+    palette: bool = False
 
     def identity(self) -> Any:
         return files_identity(self.files)
@@ -72,6 +80,7 @@ class Stack:
             describe_files(self.files),
             describe_pixels(self.shape, self.dtype),
             describe_spacing(self.spacing, self.spacing_origin),
+            *describe_palette(self),
             *self.notes,
         )
 
@@ -99,12 +108,22 @@ def open_stack(
             )
             spacing, origin = None, ""
     shape = (len(headers), *first.shape)
-    return Stack(order.files, shape, first.dtype, spacing, origin, notes, image_format.read_slice)
+    read, palette = image_format.read_slice, bool(first.palette)
+    return Stack(order.files, shape, first.dtype, spacing, origin, notes, read, palette)
+
+
+def check_fits(path: Path, header: Header, out: Pixels) -> None:
+    """Raise InputError where a file does not hold a slice like `out` (any more)."""
+    if header.shape != out.shape or header.dtype != out.dtype:
+        raise InputError(
+            f"{path} holds {header}, but {out.shape} of {out.dtype} were found when the scan was "
+            "opened; do not change it meanwhile"
+        )
 
 
 def common_header(files: Sequence[Path], headers: Sequence[Header]) -> Header:
     """What all headers say; raises InputError naming the first file that says something else."""
-    kinds = [(header.shape, header.dtype, header.pages) for header in headers]
+    kinds = [(header.shape, header.dtype, header.pages, header.palette) for header in headers]
     usual, count = Counter(kinds).most_common(1)[0]
     normal = headers[kinds.index(usual)]
     for path, header, kind in zip(files, headers, kinds, strict=True):

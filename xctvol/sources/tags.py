@@ -55,13 +55,17 @@ def centimetre_spacing(per_centimetre: tuple[float, float]) -> Stated | None:
     return _believed(None, y, x)
 
 
-def stated_spacing(zyx: Sequence[float], unit: str) -> Spacing | None:
-    """Voxel size from numbers in a unit, or None where it cannot be one."""
-    per_unit = _micrometres(unit)
-    if per_unit is None or len(zyx) != 3:
+def stated_spacing(zyx: Sequence[float], units: str | Sequence[str]) -> Spacing | None:
+    """Voxel size from numbers in a unit, or one for each, or None where it cannot be one."""
+    if len(zyx) != 3:
         return None
-    z, y, x = (size * per_unit for size in zyx)
-    stated = _believed(z, y, x)
+    sizes = []
+    for size, unit in zip(zyx, 3 * [units] if isinstance(units, str) else units, strict=True):
+        per_unit = _micrometres(unit)
+        if per_unit is None:
+            return None
+        sizes.append(size * per_unit)
+    stated = _believed(*sizes)
     return stated[0] if stated else None
 
 

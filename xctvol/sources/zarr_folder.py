@@ -10,12 +10,12 @@ from xctvol.errors import InputError, shortened
 from xctvol.files import read_json
 from xctvol.grid import Box, Index3
 from xctvol.sources.base import (
-    GREY_KINDS,
     Pixels,
     check_target,
     describe_pixels,
     describe_spacing,
     files_identity,
+    is_grey,
     readable,
 )
 from xctvol.units import Spacing
@@ -41,7 +41,7 @@ class ZarrScan:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.array.dtype.newbyteorder("=")
+        return self.array.dtype
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -94,7 +94,7 @@ def open_zarr(path: Path, dataset: str | None, spacing: Spacing | None) -> ZarrS
         array = volume.levels[0]
         if spacing is None:
             spacing, origin = volume.spacing, _origin(path)
-    if array.dtype.kind not in GREY_KINDS:
+    if not is_grey(array.dtype):
         raise InputError(f"{path} holds {array.dtype}; a scan has a whole or real number a voxel")
     return ZarrScan(array, spacing, origin if spacing else "")
 

@@ -56,8 +56,8 @@ def _shard_of(array: ZarrArray) -> Index3 | None:
     """The shape of the files that chunks lie in together, where the library reads parts of them."""
     place = array.path / "zarr.json"
     metadata: Any = read_json(place) if place.exists() else {}
-    codecs = metadata.get("codecs", [])
-    if len(codecs) != 1 or codecs[0].get("name") != "sharding_indexed":
-        return None
-    z, y, x = metadata["chunk_grid"]["configuration"]["chunk_shape"][array.leading :]
-    return (int(z), int(y), int(x))
+    match metadata.get("codecs"):
+        case [{"name": "sharding_indexed"}]:
+            z, y, x = metadata["chunk_grid"]["configuration"]["chunk_shape"][array.leading :]
+            return (int(z), int(y), int(x))
+    return None

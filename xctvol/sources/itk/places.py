@@ -5,6 +5,7 @@ one after the other. And a header may name any file as the one with its pixels, 
 opened unless it lies beside it.
 """
 
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,21 +20,25 @@ __all__ = ["Place", "find_place"]
 
 Order = Literal["<", ">"]
 
-_HEADER_BYTES = 1 << 16  # more than any header; pixels may follow
+_HEADER_BYTES = 1 << 20  # more than any header; pixels may follow
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_AXES = 3
+_QUOTED = re.compile(r'"([^"]*)"')
 
 
 @dataclass(frozen=True)
 class Place:
     """The file with the pixels: from byte `offset` on, or None where they must be decoded.
 
-    A negative offset says that they end with the file. `unit` is that of the voxel size, empty
-    where the file states none; `has_spacing` is whether it states a voxel size at all.
+    A negative offset says that they end with the file. `units` are those of the voxel size along
+    z, y and x, none where the file states none; `has_spacing` is whether it states a voxel size
+    that can be told from them.
     """
 
     path: Path
     offset: int | None
     order: Order
-    unit: str
+    units: tuple[str, ...] = ()
     has_spacing: bool = True
 
 
@@ -48,20 +53,39 @@ def find_place(kind: Kind, path: Path) -> Place:
 
 def _in_nrrd(path: Path, beginning: bytes) -> Place:
     """https://teem.sourceforge.net/nrrd/format.html"""
-    text, blank, _ = beginning.replace(b"\r\n", b" \n").partition(b"\n\n")
-    fields = _fields(text.replace(b" \n", b"\n") if not blank else text, ":")
+    blank = _BLANK_LINE.search(beginning)
+    fields = _fields(beginning[: blank.start()] if blank else beginning, ":")
     name = fields.get("data file", fields.get("datafile"))
+    if not blank and not name and len(beginning) == _HEADER_BYTES:
+        raise InputError(f"{path} has a header of more than {_HEADER_BYTES} bytes; it is damaged")
     skip = int(fields.get("byte skip", fields.get("byteskip", "0")))
     plain = fields["encoding"] == "raw" and int(fields.get("line skip", "0")) == 0
-    start = 0 if name else len(text) + len(blank)
-    units = fields.get("space units", fields.get("units", "")).replace('"', " ").split()
+    start = 0 if name else blank.end() if blank else len(beginning)
+    units, has_spacing = _nrrd_units(fields)
     return Place(
         path if name is None else _beside(path, name),
         (skip if skip < 0 else start + skip) if plain else None,
         ">" if fields.get("endian") == "big" else "<",
-        units[0] if len(set(units)) == 1 else "",
-        "spacings" in fields or "space directions" in fields,
+        units,
+        has_spacing,
     )
+
+
+def _nrrd_units(fields: Mapping[str, str]) -> tuple[tuple[str, ...], bool]:
+    """The units of a voxel along z, y and x, none where none are stated; whether its size is known.
+
+    `units` are those of the image's axes, x first; `space units` those of the world, along which
+    these axes need not lie.
+    """
+    known = "spacings" in fields or "space directions" in fields
+    stated = fields.get("space units", fields.get("units", ""))
+    units = [unit.strip() for unit in _QUOTED.findall(stated)][:_AXES]
+    if not any(units):
+        return (), known
+    unclear = "space units" in fields and len(set(units)) > 1
+    if len(units) < _AXES or not all(units) or unclear:
+        return (), False
+    return tuple(reversed(units)), known
 
 
 def _in_meta(path: Path, beginning: bytes) -> Place:
@@ -77,23 +101,22 @@ def _in_meta(path: Path, beginning: bytes) -> Place:
     local = name.upper() == "LOCAL"
     return Place(
         path if local else _beside(path, name),
-        (skip if skip < 0 else skip + (start if local else 0)) if plain else None,
+        (skip or (start if local else 0)) if plain else None,  # it counts from the file's start
         ">" if big else "<",
-        "",
-        "elementspacing" in fields or "elementsize" in fields,
+        has_spacing="elementspacing" in fields or "elementsize" in fields,
     )
 
 
 def _in_nifti(path: Path, beginning: bytes) -> Place:
     """https://nifti.nimh.nih.gov/nifti-1"""
     if beginning[:2] == b"\x1f\x8b":
-        return Place(path, None, "<", "")
+        return Place(path, None, "<")
     if beginning[4:7] == b"n+2":
         raise InputError(f"{path} is NIfTI-2, which SimpleITK does not read; save it as NIfTI-1")
     order: Order = "<" if beginning[:2] == b"\x5c\x01" else ">"  # of the header's size, 348
     offset, slope, shift = struct.unpack_from(f"{order}3f", beginning, 108)
     rescaled = slope != 0 and (slope, shift) != (1, 0)
-    return Place(path, None if rescaled else int(offset), order, "")
+    return Place(path, None if rescaled else int(offset), order)
 
 
 def _fields(text: bytes, separator: str) -> Mapping[str, str]:

@@ -38,6 +38,7 @@ LARGEST_PACKED_BYTES = 4 << 30
 
 _IMAGE_IO = {Kind.NRRD: "NrrdImageIO", Kind.META: "MetaImageIO", Kind.NIFTI: "NiftiImageIO"}
 _CHUNK_BYTES = 1 << 20
+_MILLIMETRES = ("mm", "mm", "mm")
 
 
 @dataclass(frozen=True)
@@ -144,11 +145,11 @@ def _check_packed(path: Path, header: ItkHeader) -> None:
 
 def _stated(kind: Kind, path: Path, place: Place, header: ItkHeader) -> tuple[Spacing | None, str]:
     """The voxel size of the header; 1 without unit is what writers put where they know none."""
-    unit = place.unit
+    units = place.units
     if int(header.tags.get("xyzt_units") or 0) & 7:  # NIfTI's: SimpleITK has turned them into mm
-        unit = "mm"
-    if not place.has_spacing or (not unit and header.spacing == (1, 1, 1)):
+        units = _MILLIMETRES
+    if not place.has_spacing or (not units and header.spacing == (1, 1, 1)):
         return None, ""
-    spacing = stated_spacing(header.spacing, unit or "mm")
-    remark = "" if unit else "; taken to be in mm"
+    spacing = stated_spacing(header.spacing, units or _MILLIMETRES)
+    remark = "" if units else "; taken to be in mm"
     return spacing, f"{kind.value} header of {path.name}{remark}" if spacing else ""

@@ -1,5 +1,6 @@
 """TIFF files as slices of a stack, as whole volumes, and as single images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from xctvol.grid import Index3
 from xctvol.sources.base import (
     Pixels,
     check_target,
+    describe_palette,
     describe_pixels,
     describe_spacing,
     files_identity,
@@ -21,6 +23,7 @@ from xctvol.sources.stack import Header
 from xctvol.sources.tiff.metadata import declared_slices, imagej_images, stated_spacing
 from xctvol.sources.tiff.pixels import decode, grey_dtype, is_plain, read_page
 from xctvol.sources.tiff.structure import (
+    PALETTE,
     check_alike,
     check_dense,
     check_grey,
@@ -30,11 +33,11 @@ from xctvol.sources.tiff.structure import (
     named,
     opened,
     page_at,
+    palette_of,
 )
 from xctvol.units import Spacing
 
-_RGB = 2  # photometric interpretations
-_PALETTE = 3
+_RGB = 2  # photometric interpretation
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class PagedTiff:
     directories: tuple[int, ...] = field(repr=False)
     spacing: Spacing | None = None
     spacing_origin: str = ""
+    palette: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -63,6 +67,7 @@ class PagedTiff:
             str(self.path),
             describe_pixels(self.shape, self.dtype),
             describe_spacing(self.spacing, self.spacing_origin),
+            *describe_palette(self),
         )
 
     def read_into(self, z0: int, z1: int, out: Pixels) -> None:
@@ -93,18 +98,18 @@ def open_pages(path: Path, spacing: Spacing | None) -> PagedTiff | Flat:
             count = declared_slices(path, tiff, first, len(chain))
         check_dense(path, first, count)
         y, x = first.shape
-        dtype = grey_dtype(first)
+        dtype, palette = grey_dtype(first), bool(palette_of(first))
         if len(starts) < len(chain):
-            return PagedTiff(path, (count, y, x), dtype, chain, spacing, origin)
+            return PagedTiff(path, (count, y, x), dtype, chain, spacing, origin, palette)
         stored = dtype.newbyteorder(tiff.byteorder)
+    offsets: Sequence[int] = tuple(starts)
     if count > len(starts):
         offsets = following(path, starts[0], count, first.nbytes)
-        return Flat(path, (count, y, x), stored, offsets, spacing, origin)
-    return Flat(path, (count, y, x), stored, tuple(starts), spacing, origin)
+    return Flat(path, (count, y, x), stored, offsets, spacing, origin, palette=palette)
 
 
 def read_header(path: Path) -> Header:
-    """Shape, dtype, pages and voxel size; raises InputError for colour and cut files."""
+    """Shape, dtype, pages, voxel size, palette; raises InputError for colour and cut files."""
     chain = directories(path)
     with opened(path) as tiff, named(path):
         page = tiff.pages.first
@@ -112,7 +117,7 @@ def read_header(path: Path) -> Header:
         spacing, origin = stated_spacing(path, tiff, page)
         y, x = page.shape
         pages = max(len(chain), imagej_images(tiff))
-        return Header((y, x), grey_dtype(page), pages, spacing, origin)
+        return Header((y, x), grey_dtype(page), pages, spacing, origin, palette_of(page))
 
 
 def read_slice(path: Path, out: Pixels) -> None:
@@ -130,7 +135,7 @@ def read_any(path: Path) -> Pixels:
     with opened(path) as tiff, named(path):
         page = tiff.pages.first
         check_whole(path, page)
-        if page.photometric == _PALETTE and page.colormap is not None:
+        if page.photometric == PALETTE and page.colormap is not None:
             table = (page.colormap.T >> 8).astype(np.uint8)  # its 16-bit entries repeat 8 bits
             return table[decode(tiff, page)]
         if page.photometric == _RGB:
@@ -146,7 +151,7 @@ def read_palette(path: Path) -> Pixels | None:
     with opened(path) as tiff, named(path):
         page = tiff.pages.first
         check_whole(path, page)
-        return decode(tiff, page) if page.photometric == _PALETTE else None
+        return decode(tiff, page) if page.photometric == PALETTE else None
 
 
 def _colors(path: Path, page: TiffPage, pixels: Pixels) -> Pixels:

@@ -8,16 +8,19 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 from tifffile import TiffFile, TiffPage
 
 from xctvol.errors import InputError
-from xctvol.sources.base import DEFLATE_DENSEST, GREY_KINDS, check_plausible, decoding, readable
+from xctvol.sources.base import DEFLATE_DENSEST, check_plausible, decoding, is_grey, readable
 from xctvol.sources.tiff.pixels import is_plain
 
 # What tifffile logs is either harmless or raised below; applications may still listen to it.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-_GREY = {0, 1}  # photometric interpretations: white or black is zero
+# Photometric interpretations
+_GREY = {0, 1}  # white or black is zero
+PALETTE = 3
 
 # Bytes of pixels that a stored byte stands for at best, by the number of the compression.
 _DENSEST = {
@@ -87,16 +90,33 @@ def page_at(tiff: TiffFile, directory: int, number: int) -> TiffPage:
 
 
 def check_grey(path: Path, page: TiffPage, number: int = 0) -> None:
-    """Refuse a page that is no plane of grey values, or that lacks a part of them."""
+    """Refuse a page that is no plane of grey values, or that lacks a part of them.
+
+    The numbers of a palette pass: what they are good for, `palette_of` says.
+    """
     where = f"{path}, page {number + 1}" if number else str(path)
-    if page.samplesperpixel != 1 or page.photometric not in _GREY:
+    numbers = page.photometric == PALETTE and page.colormap is not None
+    if page.samplesperpixel != 1 or not (numbers or page.photometric in _GREY):
         raise InputError(f"{where} is a colour image; a scan has one grey value a voxel")
-    if page.dtype is None or page.dtype.kind not in "b" + GREY_KINDS or len(page.shape) != 2:
+    is_plane = page.dtype is not None and (page.dtype.kind == "b" or is_grey(page.dtype))
+    if not is_plane or len(page.shape) != 2:
         raise InputError(
             f"{where} holds {page.shape} of {page.dtype or 'an unknown type'}; a slice is a plane "
             "of whole or real numbers"
         )
     check_whole(path, page, number)
+
+
+def palette_of(page: TiffPage) -> bytes:
+    """The colours that pixels are numbers of; empty for grey values, also with a palette of them.
+
+    Such a palette rises evenly from black to white, in steps of 8 or of 16 bits.
+    """
+    if page.photometric != PALETTE:
+        return b""
+    table = np.asarray(page.colormap, np.uint16)
+    ramp = np.linspace(0, 65535, table.shape[-1])
+    return b"" if np.abs(table - ramp).max() < 257 else table.tobytes()
 
 
 def check_whole(path: Path, page: TiffPage, number: int = 0) -> None:
@@ -122,11 +142,16 @@ def check_dense(path: Path, page: TiffPage, pages: int = 1) -> None:
 
 
 def check_alike(path: Path, first: TiffPage, page: TiffPage, number: int) -> None:
-    """Refuse a page of another shape or dtype than the first."""
+    """Refuse a page of another shape, dtype or palette than the first."""
     if (page.shape, page.dtype) != (first.shape, first.dtype):
         raise InputError(
             f"{path}: page {number + 1} holds {page.shape} pixels (y, x) of {page.dtype}, but "
             f"page 1 {first.shape} of {first.dtype}; all slices of a scan must be alike"
+        )
+    if palette_of(page) != palette_of(first):
+        raise InputError(
+            f"{path}: page {number + 1} has another palette than page 1, so that the same number "
+            "stands for two colours; save all slices with one palette, or as grey"
         )
 
 

@@ -63,7 +63,7 @@ class CountGrey:
         pieces = [slab[z : z + step] for z in range(0, len(slab), step)]
         histogram = functools.reduce(operator.add, in_threads(Histogram.of, pieces))
         with staged(counts_file(self.folder, block.index)) as partial, open(partial, "wb") as file:
-            np.save(file, histogram.counts)
+            histogram.save(file)
         return int(histogram.counts.sum())
 
 

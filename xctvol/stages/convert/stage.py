@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xctvol.errors import InputError, UsageError
 from xctvol.files import read_json, write_json
@@ -21,7 +20,7 @@ from xctvol.locations import Location, located
 from xctvol.materials import UNLABELLED, Materials
 from xctvol.plan import Plan, Stage
 from xctvol.resources import thread_budget
-from xctvol.sources import Source
+from xctvol.sources import Source, has_palette
 from xctvol.sources.slabs import FileStates, held_bytes, refuse_changed
 from xctvol.stages.convert.slabs import (
     ConvertLabels,
@@ -68,8 +67,13 @@ def convert(
     With a `window` voxels are stored as uint8, 0..255 standing for its range of original grey
     values, which is recorded; it may be text as on the command line ("0.1%,99.9%"). Without one
     they keep their type. NaN and infinities are counted; a window stores them as 0 and as its
-    ends. Raises InputError where the voxel size is unknown.
+    ends. Raises InputError where the voxel size is unknown, and for numbers of a palette.
     """
+    if has_palette(source):
+        raise InputError(
+            f"{source.files[0]} is a colour image: its voxels are numbers of colours in a palette, "
+            "not grey values; add --labels if they are labels, else save the scan as grey"
+        )
     window = parse_window(window) if isinstance(window, str) else window
     dtype = source.dtype if window is None else np.dtype(np.uint8)
     image = Image(
@@ -204,7 +208,7 @@ def _window_stage(
     slabs, dtype = job.image.layout.slabs, job.scan.source.dtype
 
     def conclude() -> None:
-        each = (Histogram(dtype, _counts(counts_file(folder, block.index))) for block in slabs)
+        each = (_histogram(dtype, counts_file(folder, block.index)) for block in slabs)
         histogram = functools.reduce(operator.add, each)
         chosen = histogram.window(window)
         write_json(_histogram_file(found), histogram.stored(chosen))
@@ -214,10 +218,9 @@ def _window_stage(
     return (Stage("histogram", task, slabs, Journal(folder), "slices", conclude),), found
 
 
-def _counts(path: Location) -> NDArray[Any]:
+def _histogram(dtype: np.dtype[Any], path: Location) -> Histogram:
     with path.open("rb") as file:
-        counts: NDArray[Any] = np.load(file)
-    return counts
+        return Histogram.load(dtype, file)
 
 
 def _histogram_file(window: Location) -> Location:
