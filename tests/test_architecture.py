@@ -69,7 +69,7 @@ HOMES = {  # every library that is not the standard one, and where it may be imp
     "numpy": " ".join(room for room in LEVEL if LEVEL[room] >= LEVEL["volume"]),
 }
 MAX_MODULE = 400
-MAX_FUNCTION = 60
+MAX_FUNCTION = 40  # without its head, in which a verb has a line an option, and its docstring
 
 ROOT = Path(xctvol.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -130,7 +130,8 @@ def too_long(module: str, source: str) -> Iterator[str]:
         yield f"{module} has {lines} lines, more than {MAX_MODULE}"
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
             if lines > MAX_FUNCTION:
                 yield f"{module}.{node.name} has {lines} lines, more than {MAX_FUNCTION}"
 
@@ -217,8 +218,8 @@ PLANTED = [
     (
         too_long,
         "xctvol.stages.info",
-        "class A:\n  def f():\n" + "    x = 1\n" * 60,
-        "f has 61 lines",
+        "class A:\n  def f():\n" + "    x = 1\n" * 41,
+        "f has 41 lines",
     ),
     (prints, "xctvol.demo", "def f():\n    print('done')", "line 2"),
     (bare_excepts, "xctvol.cli.main", "try:\n    f()\nexcept:\n    pass", "line 3"),

@@ -134,11 +134,7 @@ def steps(folder: Path) -> tuple[Step, ...]:
             training,
             "serial",
         ),
-        Step(
-            "xctvol evaluate leaf.safetensors held-out --output scores",
-            evaluating,
-            "serial",
-        ),
+        Step("xctvol evaluate leaf.safetensors held-out --output scores", evaluating, "serial"),
         Step(
             "xctvol segment leaf.zarr leaf.safetensors",
             lambda: segment(open_volume(scan), open_model(model)),

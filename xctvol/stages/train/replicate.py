@@ -53,6 +53,7 @@ class TrainReplicate:
 
     def _train(self, block: Block) -> dict[str, Any]:
         materials, settings = self.pairs.materials, self.settings
+        device = choose_device(settings.device)
         draft = self.product.draft(block.index)
         draft.parent.mkdir(parents=True, exist_ok=True)
         learning, choosing = split_pairs(
@@ -60,28 +61,14 @@ class TrainReplicate:
         )
         annotated = [pair.read(materials) for pair in learning]
         validation = [pair.read(materials) for pair in choosing]
-        card = Card(
-            architecture=settings.architecture,
-            materials=materials,
-            grey=grey_scale([a.image for a in annotated]),
-            probability=PROBABILITY[settings.loss],
-            scale=settings.scale,
-            spacing_um=None if settings.spacing is None else settings.spacing.zyx,
-        )
+        card = self._card(annotated)
         training = [_sample(a, card) for a in annotated]
-        device = choose_device(settings.device)
         with seeded(rng_of(settings, block.index, 0), device):
             network = starting_network(settings, materials)
         fitted = fit(
-            network,
-            training,
-            [_sample(a, card) for a in validation],
-            settings,
-            materials=len(materials),
-            replicate=block.index,
-            device=device,
-            folder=draft.parent,
-        )
+            network, training, [_sample(a, card) for a in validation], settings,
+            materials=len(materials), replicate=block.index, device=device, folder=draft.parent,
+        )  # fmt: skip  # what is fitted to what, and how
         report(settings.epochs, "scoring the best epoch and the last")
         batches = self._batches(training, block.index)
         kept, scores = choose(
@@ -102,6 +89,18 @@ class TrainReplicate:
         write_log(self.product.draft_log(block.index), fitted.epochs)
         save_model(draft, replace(kept.card, training=record), kept.weights)
         return {"best_epoch": kept.epoch, "kept": kept.name, "macro_f1": scores[kept.name]}
+
+    def _card(self, annotated: Sequence[Annotated]) -> Card:
+        """Of a model that learns from these slices."""
+        settings = self.settings
+        return Card(
+            architecture=settings.architecture,
+            materials=self.pairs.materials,
+            grey=grey_scale([each.image for each in annotated]),
+            probability=PROBABILITY[settings.loss],
+            scale=settings.scale,
+            spacing_um=None if settings.spacing is None else settings.spacing.zyx,
+        )
 
     def _batches(self, training: Sequence[Sample], replicate: int) -> list[Tensor]:
         """Batches as of one more epoch."""
