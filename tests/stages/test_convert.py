@@ -145,7 +145,10 @@ def test_overwriting_a_volume_leaves_its_labels_and_what_is_not_ours(scan, tmp_p
     for file in (labels, path / "notes.txt"):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("mine")
+    write_json(path / "labels/zarr.json", {"attributes": {"ome": {"labels": ["tissue"]}}})
+    assert "WARNING" not in str(convert(source(scan[0]), path))
     plan = convert(source(scan[0]), path, window="0,9").overwrite()
+    assert f"WARNING: labels of the volume to be replaced stay in {path}: tissue" in str(plan)
     assert plan.run().window == Window(0, 9)
     assert (labels.read_text(), (path / "notes.txt").read_text()) == ("mine", "mine")
 

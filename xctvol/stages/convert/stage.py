@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xctvol.errors import InputError, UsageError
+from xctvol.errors import InputError, UsageError, shortened
 from xctvol.files import read_json, write_json
 from xctvol.journal import Journal, Recipe
 from xctvol.labels import ByMaterials, Keep, LabelRule, Labels, NonZero, open_labels
@@ -44,6 +44,7 @@ from xctvol.volume import (
     Window,
     default_codec,
     image_label,
+    label_names,
     open_volume,
     parse_window,
     release,
@@ -195,7 +196,18 @@ class _Job:
         before = FileStates({p: state for slab in results for p, state in slab["files"].items()})
         changed = self.files.changed(before)
         warnings = tuple(f"WARNING: {path} changed since it was converted" for path in changed[:1])
-        return (*self.scan.source.summary(), *warnings)
+        return (*self.scan.source.summary(), *warnings, *self._labels_of_another())
+
+    def _labels_of_another(self) -> tuple[str, ...]:
+        """That labels are there which were made of what this would replace: they are kept."""
+        path = self.image.path
+        names = label_names(path)
+        if not names or not (path / "zarr.json").exists():
+            return ()
+        made_by = open_volume(path).recipe
+        if made_by is not None and made_by.digest == self.recipe.digest:
+            return ()
+        return (f"WARNING: labels of the volume to be replaced stay in {path}: {shortened(names)}",)
 
 
 def _window_stage(
