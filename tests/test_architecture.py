@@ -136,6 +136,23 @@ def too_long(module: str, source: str) -> Iterator[str]:
                 yield f"{module}.{node.name} has {lines} lines, more than {MAX_FUNCTION}"
 
 
+def public_names(source: str) -> set[str] | None:
+    """What `__all__` of a module lists; None where it has none."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            return set(ast.literal_eval(node.value))
+    return None
+
+
+def private_imports(module: str, source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module in SOURCES:
+            listed = public_names(SOURCES[node.module]) or set()
+            for alias in node.names:
+                if alias.name not in listed and f"{node.module}.{alias.name}" not in SOURCES:
+                    yield f"{module} imports {alias.name}, which {node.module} does not list"
+
+
 def prints(module: str, source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         called = node.func if isinstance(node, ast.Call) else None
@@ -149,7 +166,8 @@ def bare_excepts(module: str, source: str) -> Iterator[str]:
             yield f"{module} line {node.lineno} catches everything; name the error"
 
 
-RULES = (upward_imports, homeless_imports, too_long, prints, bare_excepts)
+SOURCES = {name_of(path).removesuffix(".__init__"): path.read_text() for path in MODULES}
+RULES = (upward_imports, homeless_imports, private_imports, too_long, prints, bare_excepts)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -214,6 +232,8 @@ PLANTED = [
     (homeless_imports, "xctvol.model.card", "from torchvision import models", "model.networks"),
     (homeless_imports, "xctvol.plan", "import numpy as np", "volume"),
     (homeless_imports, "xctvol.stages.convert", "import requests", "not known"),
+    (private_imports, "xctvol.demo", "from xctvol.plan.plan import _silent", "does not list"),
+    (private_imports, "xctvol.demo", "from xctvol.units import _SIZES", "units does not list"),
     (too_long, "xctvol.stages.info", "x = 1\n" * 401, "401 lines"),
     (
         too_long,
@@ -236,7 +256,7 @@ def test_rules_can_fail(rule, module, source, complaint):
     [
         (
             "xctvol.stages.measure.merge",
-            "from .sums import Sums\nfrom xctvol.stages.measure import links",
+            "from .sums import Sums\nfrom xctvol.stages.measure import runs",
         ),
         ("xctvol.stages.measure.merge", "import ast, numpy\nfrom xctvol.plan import Plan"),
         ("xctvol.cli.main", "import typer\nfrom xctvol import Volume, grid\nprint('done')"),

@@ -30,7 +30,7 @@ from typing import Any, Self
 from xctvol.errors import InputError
 from xctvol.files import refuse_special
 
-__all__ = ["UNLABELLED", "MaskValue", "Material", "Materials", "mask_values"]
+__all__ = ["MAX_LABEL", "UNLABELLED", "MaskValue", "Material", "Materials", "mask_values"]
 
 MaskValue = tuple[int] | tuple[int, int, int]
 """A grey value, (g,), or a colour, (r, g, b)."""
@@ -38,7 +38,9 @@ MaskValue = tuple[int] | tuple[int, int, int]
 UNLABELLED = 0
 """The label of voxels that belong to no material."""
 
-_MAX_LABEL = 255  # label volumes are uint8
+MAX_LABEL = 255
+"""The largest label that a material can have."""
+
 _MAX_GROUP = 255  # ImageJ keeps a byte
 _KEYS = ("name", "mask", "label", "color", "threshold", "drawn_as")
 _PALETTE = (  # Paul Tol's "bright" scheme: told apart by colour-blind readers and on black
@@ -242,9 +244,9 @@ def _drawn_as(where: str, given: Any) -> tuple[str | int, ...]:
 
 
 def _label(where: str, value: Any) -> int:
-    if not _is_whole(value) or not UNLABELLED < value <= _MAX_LABEL:
+    if not _is_whole(value) or not UNLABELLED < value <= MAX_LABEL:
         raise InputError(
-            f"{where}: label {value!r} is not a whole number from 1 to {_MAX_LABEL} "
+            f"{where}: label {value!r} is not a whole number from 1 to {MAX_LABEL} "
             f"({UNLABELLED} stands for unlabelled voxels)"
         )
     return int(value)

@@ -16,7 +16,7 @@ from typing import Any
 
 from xctvol.errors import StoppedError, UsageError
 
-__all__ = ["check", "overdue", "requested", "stopping_on_signals"]
+__all__ = ["GRACE_VARIABLE", "check", "overdue", "requested", "stopping_on_signals"]
 
 GRACE_VARIABLE = "XCTVOL_GRACE_S"
 _GRACE_S = 20.0  # batch systems kill 30 seconds after SIGTERM, by default

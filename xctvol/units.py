@@ -7,7 +7,14 @@ from typing import Self
 
 from xctvol.errors import UsageError
 
-__all__ = ["Spacing", "format_bytes", "format_duration", "parse_bytes", "parse_spacing"]
+__all__ = [
+    "Spacing",
+    "format_bytes",
+    "format_duration",
+    "micrometres_per",
+    "parse_bytes",
+    "parse_spacing",
+]
 
 _MICROMETRES = {
     "nm": 1e-3,

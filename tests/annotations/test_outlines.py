@@ -19,7 +19,7 @@ def drawn(patch, size=SIZE):
 
 
 def by_scikit_image(ring, size=SIZE):
-    """scikit-image counts from pixel centers, ImageJ from corners."""
+    """scikit-image counts from pixel centres, ImageJ from corners."""
     return polygon2mask(size, ring[:, ::-1] - 0.5)
 
 
@@ -38,7 +38,7 @@ def test_a_ring_within_a_ring_is_a_hole(seed):
 
 @given(seed=seeds)
 def test_shapes_that_share_edges_tile(seed):
-    """Corners on whole and half numbers: many centers lie exactly on the edges."""
+    """Corners on whole and half numbers: many centres lie exactly on the edges."""
     rng = np.random.default_rng(seed)
     center = rng.integers(1, 40, 2) / 2
     corners = np.array([(0, 0), (20, 0), (20, 20), (0, 20)], float)

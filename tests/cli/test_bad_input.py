@@ -130,6 +130,21 @@ def test_options_that_make_no_sense(folder, command):
 
 
 @pytest.mark.parametrize(
+    "option",
+    [
+        "--part=\u00b3/4", "--part=3/\u00b2", "--part=\u0663/\u0664", "--part=3", "--part=3/",
+        "--part=/4", "--part=-1/4", "--part=1/2/3", f"--part=1/{'9' * 5000}",
+        "--raw=4x5x\u00b3,uint8", "--raw=4x5,uint8", f"--raw=4x5x{'9' * 5000},uint8",
+        "--raw=4x5x6,uint8,small",
+    ],
+)  # fmt: skip  # words
+def test_numbers_that_are_none(folder, option):
+    what = "the part" if option.startswith("--part") else "the raw layout"
+    refused(convert(folder, option), 2, f"cannot read {what}")
+    assert not (folder / "a.zarr").exists()
+
+
+@pytest.mark.parametrize(
     "command",
     ["verify a.zarr", "study p --materials m --held-out p --output o"],
 )

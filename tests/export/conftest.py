@@ -60,7 +60,7 @@ def scan(tmp_path_factory):
     ome = {"image-label": image_label(MATERIALS, "../../")}
     own = {"materials": MATERIALS.to_json()}
     write(path / "labels" / "tissue", found, halve_labels, ome, own)
-    list_label(path, "tissue", listed=True)
+    list_label(path, "tissue")
     return Scan(path, grey, found)
 
 

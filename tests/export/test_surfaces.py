@@ -12,7 +12,7 @@ from xctvol.cli import app
 from xctvol.errors import InputError, PlanError, UsageError
 from xctvol.grid import Box
 from xctvol.labels import open_labels
-from xctvol.stages.export import export, solid
+from xctvol.stages.export import export, glb, solid
 from xctvol.units import Spacing
 from xctvol.volume import halve_labels, image_label
 
@@ -115,6 +115,26 @@ def test_a_finished_file_is_not_made_again_and_not_lost(ball, tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.glb", "b.glb"]
 
 
+def test_what_is_too_large_for_a_file_is_refused_before_it_is_written(ball, tmp_path, monkeypatch):
+    with pytest.raises(PlanError, match=r"no GLB file can have more than 4\.3 GB; use a coarser"):
+        next(glb._container(b"{}", [memoryview(np.zeros(2**32 - 32, np.uint8))]))
+    size = export(ball, tmp_path / "whole.glb").run().stat().st_size
+    monkeypatch.setattr(glb, "LARGEST", size // 2)  # so much has the first of two surfaces
+    path = tmp_path / "a.glb"
+    with pytest.raises(PlanError, match=r"the surfaces take .* or more, but no GLB file can"):
+        export(ball, path).run()
+    assert not path.exists()
+
+
+def test_a_plan_warns_of_surfaces_that_may_be_too_large(ball, tmp_path, monkeypatch):
+    plan = export(ball, tmp_path / "a.glb")
+    assert len(plan.notes) == 1
+    monkeypatch.setattr(solid, "LARGEST", plan.writes - 1)
+    _, warning = export(ball, tmp_path / "a.glb").notes
+    assert warning.startswith("WARNING: surfaces of so many voxels can take")
+    assert "a coarser --level" in warning
+
+
 MEMORY = """
 import sys
 from xctvol.labels import open_labels
@@ -154,7 +174,7 @@ def test_files_of_others_are_left_alone(ball, tmp_path, content):
 
 
 def test_what_has_no_surfaces_is_refused(ball, scan, tmp_path):
-    with pytest.raises(UsageError, match="holds grey values; only labels have surfaces"):
+    with pytest.raises(UsageError, match="holds grey values; only materials have surfaces"):
         export(scan.volume, tmp_path / "a.glb")
     with pytest.raises(UsageError, match="there is no material 'air'; there are tissue, vein"):
         export(ball, tmp_path / "a.glb", materials=["air"])

@@ -1,9 +1,12 @@
 import re
+import xml.etree.ElementTree as ET
 from functools import cache
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from xctvol.materials import Materials
 from xctvol.stages.report.plots import _mean_of_neighbours, plot_region_sizes, plot_shares
@@ -86,6 +89,27 @@ def test_the_same_data_gives_the_same_bytes(plot):
 def test_names_are_text_whatever_they_hold():
     assert "vein &lt;&amp;$x$&gt;" in sizes()
     assert "vein <&$x$>" in Elements(sizes()).words
+
+
+NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+LIKE_MARKUP = (
+    "font: 9px x", "font-family: a", "$x_1$", "#0a0b0c", "</svg>", "<style>a{}</style>b",
+    "xlink:href", "<metadata>z</metadata>", '<g id="x">', "<!-- a --><![CDATA[", "&amp; \\1 \\g<0>",
+    "name-of-material-0",
+)  # fmt: skip  # words
+
+
+@settings(max_examples=12)  # each draws a figure
+@given(st.lists(st.text(min_size=1).filter(str.strip), min_size=1, max_size=6, unique=True))
+@example([*LIKE_MARKUP])
+@example(["\u6c14\u5b54", "a\nb", "a\x00b", "a\uffffb", "\u200d\u0915"])  # no font has all
+def test_any_name_is_shown_in_a_plot_that_is_well_formed(names):
+    table = Materials.from_json([{"name": name, "mask": i} for i, name in enumerate(names)])
+    text = plot_region_sizes({material: np.arange(1.0, 9.0) for material in table})
+    found = ET.fromstring(text)
+    shown = [element.text for element in found.iter("text")]
+    for name in names:
+        assert NO_XML.sub("\ufffd", " ".join(name.split())) in shown
 
 
 def test_axes_name_their_units():

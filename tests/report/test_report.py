@@ -146,6 +146,15 @@ def test_what_is_no_report_is_never_touched(scan, tmp_path, content):
     assert output.read_text() == content
 
 
+def test_a_link_is_written_through(unmeasured, tmp_path):
+    (tmp_path / "big").mkdir()
+    link = tmp_path / "a.html"
+    link.symlink_to(tmp_path / "big" / "b.html")
+    assert plan(unmeasured, link).run().read_bytes() == link.read_bytes()
+    assert link.is_symlink()
+    assert plan(unmeasured, link).finished()
+
+
 def test_a_folder_is_no_report(scan, tmp_path):
     with pytest.raises(PlanError, match="is no report of xctvol"):
         plan(scan, tmp_path).run()

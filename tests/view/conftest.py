@@ -33,5 +33,5 @@ def path(tmp_path_factory):
     write(path, grey, halve_grey, {}, {})
     ome = {"image-label": image_label(MATERIALS, "../../")}
     write(path / "labels" / "tissue", labels, halve_labels, ome, {"materials": MATERIALS.to_json()})
-    list_label(path, "tissue", listed=True)
+    list_label(path, "tissue")
     return path

@@ -55,7 +55,7 @@ def test_names_that_are_no_plain_words_are_found_under_their_address(path, tmp_p
     copy, name = tmp_path / "leaf.zarr", "tissue 50 %#1"
     shutil.copytree(path, copy)
     (copy / "labels" / "tissue").rename(copy / "labels" / name)
-    list_label(copy, name, listed=True)
+    list_label(copy, name)
     viewing = view(open_volume(copy), [open_labels(copy, name)])
     try:
         shown = scene(open_volume(copy), [open_labels(copy, name)], viewing.server.data,
@@ -117,6 +117,44 @@ def test_nothing_else_is_given(viewing, path, tmp_path):
     for name in ("other/info", "tissue/names", "info", ""):
         assert get(viewing.server.facts + name)[0] == 404
     assert urlsplit(data).hostname == "127.0.0.1"
+
+
+def test_links_are_followed_only_within_the_volume(path, tmp_path):
+    (tmp_path / "disk").mkdir()
+    shutil.copytree(path, tmp_path / "disk" / "leaf.zarr")
+    (tmp_path / "disk" / "secret").write_text("mine")
+    link = tmp_path / "leaf.zarr"
+    link.symlink_to(tmp_path / "disk" / "leaf.zarr")
+    (link / "same").symlink_to("zarr.json")
+    (link / "round").symlink_to("round")
+    (link / "secret").symlink_to("/etc/passwd")
+    (link / "up").symlink_to(tmp_path / "disk")
+    viewing = view(open_volume(link))
+    try:
+        data = viewing.server.data
+        for name in ("zarr.json", "same"):
+            assert get(data + name)[::2] == (200, (link / "zarr.json").read_bytes()), name
+        for name in ("secret", "up/secret", "up/leaf.zarr/../secret", "round", "round/zarr.json"):
+            assert get(data + name)[0] == 404, name
+    finally:
+        viewing.close()
+
+
+def test_names_and_ranges_that_none_can_have_are_answered(viewing, path, caplog):
+    data = viewing.server.data
+    for name in (
+        "zarr.json%00", "%00", "zarr.json/foo", "0/c/0/0/0/0", "a" * 300, "0/" + "a" * 300,
+        "a/" * 2500 + "a",
+    ):  # fmt: skip  # words
+        assert get(data + name)[0] == 404, name
+    many, n = "9" * 5000, (path / "zarr.json").stat().st_size
+    for asked, status, nbytes in (
+        (f"bytes={many}-", 416, 0), (f"bytes=0-{many}", 206, n), (f"bytes=-{many}", 206, n),
+        ("bytes=-0", 416, 0),
+    ):  # fmt: skip  # what is asked for, and what is given
+        found, headers, content = get(data + "zarr.json", Range=asked)
+        assert (found, len(content), headers["Content-Length"]) == (status, nbytes, str(nbytes))
+    assert not caplog.records  # nothing that nobody caught
 
 
 def test_labels_of_another_volume_are_refused(path, tmp_path):

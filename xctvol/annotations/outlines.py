@@ -1,8 +1,8 @@
 """Outlines turned into pixels by ImageJ's rule.
 
 Pixel (row, column) covers the square from (column, row) to (column + 1, row + 1), and is inside
-when its center is. Outlines that cross themselves or each other enclose what lies between an odd
-and the next even crossing of a row, so that a ring within a ring is a hole. A center exactly on
+when its centre is. Outlines that cross themselves or each other enclose what lies between an odd
+and the next even crossing of a row, so that a ring within a ring is a hole. A centre exactly on
 an outline is inside on right and upper edges, and outside on left and lower ones: shapes that
 share an edge neither overlap nor leave a gap. (ImageJ: `ij.process.PolygonFiller` for outlines,
 `ij.gui.OvalRoi.getMask` for ovals.)
@@ -61,7 +61,7 @@ def fill(rings: Sequence[Points], size: Size) -> Patch:
 
 
 def oval(box: Box, size: Size) -> Patch:
-    """The pixels whose centers lie in the ellipse that touches the sides of `box`, or on it."""
+    """The pixels whose centres lie in the ellipse that touches the sides of `box`, or on it."""
     left, top, right, bottom = _within(box, size)
     x = (np.arange(left, right) + 0.5 - (box[0] + box[2]) / 2) / ((box[2] - box[0]) / 2)
     y = (np.arange(top, bottom) + 0.5 - (box[1] + box[3]) / 2) / ((box[3] - box[1]) / 2)
@@ -84,7 +84,7 @@ def _within(box: Sequence[float], size: Size) -> Box:
 def _crossings(
     rings: Sequence[Points], top: int, bottom: int
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-    """Rows from top to bottom, and x where edges cross the centers of their pixels."""
+    """Rows from top to bottom, and x where edges cross the centres of their pixels."""
     start = np.concatenate(rings)
     end = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
     down = (start[:, 1] <= end[:, 1])[:, None]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from xctvol.tables import Tables
     from xctvol.volume import Volume
 
+__all__ = ["measures_beside"]
+
 
 Labelled = Annotated[
     str | None, typer.Option("--labels", help="Which labels, where the volume has several.")

@@ -1,5 +1,6 @@
 """Options that several verbs share, each declared once, and what they say together."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -136,10 +137,10 @@ class Running:
         """The part to do, as (number, count), or None for all of it."""
         if self.part is None:
             return None
-        number, slash, count = self.part.partition("/")
-        if not (slash and number.isdigit() and count.isdigit()):
+        typed = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", self.part)
+        if typed is None:
             raise UsageError(f"cannot read the part {self.part!r}: write it as 3/40")
-        return int(number), int(count)
+        return int(typed[1]), int(typed[2])
 
 
 def _fitting_workers(plan: "Plan[Any]", limit: int | None) -> int:

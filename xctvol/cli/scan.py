@@ -1,5 +1,6 @@
 """Options that say which voxels a scan is: its place, its part, what its files do not say."""
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,13 +66,13 @@ def _raw_layout(text: str) -> "RawLayout":
 
     shape, _, rest = text.partition(",")
     dtype, _, order = rest.partition(",")
-    sizes = shape.split("x")
-    if len(sizes) != 3 or not all(size.isdigit() for size in sizes) or order not in ("", "big"):
+    sizes = re.fullmatch("x".join([r"([0-9]{1,18})"] * 3), shape)
+    if sizes is None or order not in ("", "big"):
         raise UsageError(
             f"cannot read the raw layout {text!r}: write the numbers of slices, rows and columns "
             "and the type, as 100x200x200,uint16 or 100x200x200,uint16,big"
         )
-    z, y, x = map(int, sizes)
+    z, y, x = map(int, sizes.groups())
     return RawLayout((z, y, x), dtype, "big" if order else "little")
 
 

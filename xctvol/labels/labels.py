@@ -1,12 +1,15 @@
 """Labels: an integer volume with the materials its values stand for."""
 
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xctvol.errors import InputError
+from xctvol.errors import InputError, UsageError
 from xctvol.journal import Recipe
 from xctvol.locations import Location, located
-from xctvol.materials import Materials
+from xctvol.materials import MAX_LABEL, UNLABELLED, Materials
 from xctvol.volume import (
     ImageProduct,
     Volume,
@@ -18,10 +21,17 @@ from xctvol.volume import (
 
 __all__ = ["Labels", "LabelsProduct", "open_labels"]
 
+_LISTING = "zarr.json"  # lies beside the labels of a volume
+_LONGEST_NAME = 255  # bytes, of a folder on Linux and macOS
+_UNPRINTED = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of characters, ends of lines
+
 
 @dataclass(frozen=True)
 class Labels:
-    """A label image: `volume` holds label values, `scan` is the image they belong to, if any."""
+    """A label image: `volume` holds label values, `scan` is the image they belong to, if any.
+
+    Without `materials` its values are numbers, of regions or cells, that nothing is said of.
+    """
 
     volume: Volume
     materials: Materials
@@ -58,29 +68,56 @@ def _labels(path: Location, scan: Volume | None) -> Labels:
     if volume.dtype.kind not in "ui":
         raise InputError(f"{path} holds {volume.dtype}; labels are whole numbers")
     ome, own = read_attributes(path)
-    if "materials" in own:
-        return Labels(volume, Materials.from_json(own["materials"]), scan)
-    return Labels(volume, _materials_of(path, ome.get("image-label")), scan)
-
-
-def _materials_of(path: Location, entry: Any) -> Materials:
-    """Materials from the colours and properties of labels that another program wrote."""
     try:
-        colors = {int(c["label-value"]): c.get("rgba") for c in entry.get("colors", [])}
-        named = {
-            int(p["label-value"]): str(p.get("name", f"label {p['label-value']}"))
-            for p in entry.get("properties", [])
-        }
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: its image-label metadata is damaged ({error!r})") from error
+        if own.get("materials"):
+            return Labels(volume, Materials.from_json(own["materials"]), scan)
+        return Labels(volume, _materials_of(ome.get("image-label", {})), scan)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _materials_of(entry: Any) -> Materials:
+    """Materials from the colours and properties of labels that another program wrote.
+
+    There are none where nothing is said of any label, or of one that no material can have: values
+    number regions then, or cells, and each of them would be a material.
+    """
+    try:
+        colors = {int(c["label-value"]): _color(c.get("rgba")) for c in entry.get("colors", [])}
+        names = {int(p["label-value"]): p.get("name") for p in entry.get("properties", [])}
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"its image-label metadata is damaged ({error!r})") from error
+    labels = sorted({*colors, *names} - {UNLABELLED})
+    if not labels or labels[0] < UNLABELLED or labels[-1] > MAX_LABEL:
+        return Materials(())
     table = []
-    for label in sorted({*colors, *named} - {0}):
-        material = {"name": named.get(label, f"label {label}"), "mask": label, "label": label}
-        if colors.get(label):
-            red, green, blue, *_ = colors[label]
-            material["color"] = f"#{red:02x}{green:02x}{blue:02x}"
-        table.append(material)
+    for label, name in _distinct({label: names.get(label) for label in labels}).items():
+        material = {"name": name, "mask": label, "label": label}
+        color = colors.get(label)
+        table.append(material if color is None else {**material, "color": color})
     return Materials.from_json(table)
+
+
+def _color(rgba: Any) -> str | None:
+    """A colour as materials have it; raises ValueError for what is none."""
+    if rgba is None:
+        return None
+    if not isinstance(rgba, list) or len(rgba) not in (3, 4):
+        raise ValueError(f"{rgba!r:.40} is no colour")
+    if not all(type(part) is int and 0 <= part <= 255 for part in rgba):
+        raise ValueError(f"{rgba!r:.40} is no colour of whole numbers from 0 to 255")
+    red, green, blue, *_ = rgba
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _distinct(names: Mapping[int, Any]) -> dict[int, str]:
+    """A name for each label, with its number where there is none or others have the same."""
+    given = {label: str(name or "").strip() for label, name in names.items()}
+    times = Counter(given.values())
+    return {
+        label: name if name and times[name] == 1 else f"{name or 'label'} {label}"
+        for label, name in given.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -91,8 +128,11 @@ class LabelsProduct:
     name: str
 
     def __post_init__(self) -> None:
-        if not self.name or self.name.startswith(".") or "/" in self.name:
-            raise InputError(f"{self.name!r} cannot be the name of labels: use a plain word")
+        if not _can_be_name(self.name):
+            raise UsageError(
+                f"{self.name!r:.80} cannot be the name of labels, which a folder will have: use a "
+                "plain word"
+            )
 
     @property
     def path(self) -> Location:
@@ -119,3 +159,12 @@ class LabelsProduct:
     def remove(self) -> None:
         unlist_label(self.scan, self.name)
         self._image.remove()
+
+
+def _can_be_name(text: str) -> bool:
+    """Whether labels can be stored under this name: printed in one line, and not in the way."""
+    if not text.strip() or text.startswith(".") or "/" in text or text == _LISTING:
+        return False
+    if any(unicodedata.category(character) in _UNPRINTED for character in text):
+        return False
+    return len(text.encode()) <= _LONGEST_NAME

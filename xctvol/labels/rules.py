@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xctvol.errors import InputError
-from xctvol.materials import Materials
+from xctvol.materials import MAX_LABEL, UNLABELLED, Materials
 
 __all__ = ["ByMaterials", "Keep", "LabelRule", "NonZero", "values_of"]
 
@@ -31,24 +31,41 @@ class LabelRule(Protocol):
 
 @dataclass(frozen=True)
 class Keep:
-    """Values are labels already."""
+    """Values are labels already, of materials that have numbers for names."""
 
     source: np.dtype[Any]
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(f"u{self.source.itemsize}")
+        """As wide as the source; that of labels where it has 64 bits, which cannot be halved."""
+        return np.dtype(np.uint8 if self._wide else f"u{self.source.itemsize}")
+
+    @property
+    def _wide(self) -> bool:
+        return self.source.itemsize > 4
 
     def __call__(self, values: NDArray[Any]) -> NDArray[Any]:
-        if values.dtype.kind == "i" and int(values.min()) < 0:
-            raise InputError(f"the value {int(values.min())} is negative; labels are 0 or more")
+        smallest, largest = int(values.min()), int(values.max())
+        if smallest < UNLABELLED:
+            raise InputError(f"the value {smallest} is negative; labels are 0 or more")
+        if largest > MAX_LABEL:
+            raise InputError(
+                f"the value {largest} is too large for a label, which is 1 to {MAX_LABEL}; "
+                "--materials says which values are which material, and --binarize makes all but 0 "
+                "one material, whose regions measure numbers"
+            )
         return values.astype(self.dtype, copy=False)
 
     def materials(self, labels: list[int]) -> Materials:
+        if not labels:
+            raise InputError(
+                "every voxel is 0, so the stack has no labels; check that it is the right one, or "
+                "use --binarize, which keeps it as a material without voxels"
+            )
         return Materials.numbered(labels)
 
     def to_json(self) -> Any:
-        return "as they are"
+        return "as they are, of 8 bits" if self._wide else "as they are"
 
 
 @dataclass(frozen=True)

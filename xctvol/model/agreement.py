@@ -28,7 +28,7 @@ def sample_slices(depth: int, count: int = _SAMPLE) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of `pixels` labeled twice, `equal` got the same label."""
+    """Of `pixels` labelled twice, `equal` got the same label."""
 
     equal: int = 0
     pixels: int = 0

@@ -38,7 +38,7 @@ _STEP = 32  # networks halve slices up to five times, rounding up
 
 
 def prediction_bytes(architecture: str, materials: int, size: tuple[int, int]) -> int:
-    """Bytes that labeling one slice of `size` (y, x) in fp32 holds at most, weights included.
+    """Bytes that labelling one slice of `size` (y, x) in fp32 holds at most, weights included.
 
     Of networks whose memory grows with the pixels, as that of all convolutions does.
     """
@@ -78,7 +78,7 @@ def _minimal(network: Network) -> list[tuple[Shape, float]]:
 
 
 def ensemble_bytes(cards: Sequence[Card], size: tuple[int, int]) -> int:
-    """Bytes that labeling one slice of `size` (y, x) by models together holds at most.
+    """Bytes that labelling one slice of `size` (y, x) by models together holds at most.
 
     Each model's weights and logits stay, one of them computes at a time.
     """

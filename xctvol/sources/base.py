@@ -16,7 +16,25 @@ from xctvol.grid import Index3
 from xctvol.journal import file_identity
 from xctvol.units import Spacing, format_bytes
 
-__all__ = ["Source"]
+__all__ = [
+    "DEFLATE_DENSEST",
+    "GREY_KINDS",
+    "Pixels",
+    "Source",
+    "check_plausible",
+    "check_target",
+    "decoding",
+    "describe_files",
+    "describe_palette",
+    "describe_pixels",
+    "describe_spacing",
+    "file_bytes",
+    "files_identity",
+    "has_palette",
+    "is_grey",
+    "read_exactly",
+    "readable",
+]
 
 Pixels = NDArray[Any]
 """An array of any grey dtype."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Cells", "Leaf", "Surfaces", "Vein"]
+__all__ = ["Cells", "Floats", "Leaf", "Surfaces", "Vein", "Whole"]
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]

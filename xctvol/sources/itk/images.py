@@ -14,6 +14,8 @@ from xctvol.errors import InputError
 from xctvol.grid import Index3
 from xctvol.sources.base import Pixels, readable
 
+__all__ = ["ItkHeader", "read_header", "read_pixels"]
+
 # It warns of what is harmless or raised here, on the terminal of whoever calls.
 sitk.ProcessObject.GlobalWarningDisplayOff()
 

@@ -11,6 +11,8 @@ from xctvol.sources.tags import centimetre_spacing, imagej_spacing, ome_spacing
 from xctvol.sources.tiff.pixels import is_plain
 from xctvol.units import Spacing
 
+__all__ = ["declared_slices", "imagej_images", "stated_spacing"]
+
 _CENTIMETRE = 3
 
 

@@ -11,6 +11,8 @@ from tifffile import TiffFile, TiffPage
 from xctvol.errors import InputError
 from xctvol.sources.base import Pixels, read_exactly
 
+__all__ = ["decode", "grey_dtype", "is_plain", "read_page"]
+
 _UNCOMPRESSED = 1
 _DEFLATE = {8, 32946}
 

@@ -37,6 +37,8 @@ from xctvol.sources.tiff.structure import (
 )
 from xctvol.units import Spacing
 
+__all__ = ["PagedTiff", "open_pages", "read_any", "read_header", "read_palette", "read_slice"]
+
 _RGB = 2  # photometric interpretation
 
 

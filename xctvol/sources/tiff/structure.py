@@ -15,6 +15,20 @@ from xctvol.errors import InputError
 from xctvol.sources.base import DEFLATE_DENSEST, check_plausible, decoding, is_grey, readable
 from xctvol.sources.tiff.pixels import is_plain
 
+__all__ = [
+    "PALETTE",
+    "check_alike",
+    "check_dense",
+    "check_grey",
+    "check_whole",
+    "directories",
+    "following",
+    "named",
+    "opened",
+    "page_at",
+    "palette_of",
+]
+
 # What tifffile logs is either harmless or raised below; applications may still listen to it.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 

@@ -119,7 +119,7 @@ def convert_labels(
 
     With `materials`, their mask values become their labels, and any other value is refused. With
     `nonzero`, every voxel that is not zero belongs to the one material of that name. Without
-    either, values stay as they are (up to 32 bits) and get numbers for names.
+    either, values stay as they are, 0 to 255, and get numbers for names.
     """
     if source.dtype.kind not in "ui":
         raise InputError(f"the source holds {source.dtype}; labels are whole numbers")

@@ -99,7 +99,7 @@ def sample_bytes(materials: int) -> int:
 
 
 def forest_bytes(materials: int, size: tuple[int, int]) -> int:
-    """Bytes that growing a forest and labeling an image of `size` (y, x) hold at most."""
+    """Bytes that growing a forest and labelling an image of `size` (y, x) hold at most."""
     nodes = _TREES * 2 * _PIXELS * materials // _LEAF_PIXELS
     trees = nodes * (_NODE_BYTES + 8 * materials)
     return 2 * sample_bytes(materials) + trees + feature_bytes(size)

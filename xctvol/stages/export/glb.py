@@ -12,10 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xctvol.errors import PlanError
 from xctvol.materials import Material
 from xctvol.stages.export.surfaces import Surface
+from xctvol.units import format_bytes
 
-__all__ = ["encode_glb", "recipe_in_glb"]
+__all__ = ["LARGEST", "encode_glb", "recipe_in_glb", "refuse_large"]
+
+LARGEST = 2**32 - 1
+"""Bytes that a file can have: it says its length in 32 bits."""
 
 _MAGIC, _VERSION = b"glTF", 2
 _JSON, _BINARY = b"JSON", b"BIN\0"
@@ -81,6 +86,16 @@ def encode_glb(
     return list(_container(json.dumps(scene).encode(), buffer.parts))
 
 
+def refuse_large(nbytes: int) -> None:
+    """Raise PlanError where so many bytes do not fit into a file."""
+    if nbytes > LARGEST:
+        raise PlanError(
+            f"the surfaces take {format_bytes(nbytes)} or more, but no GLB file can have more than "
+            f"{format_bytes(LARGEST)}; use a coarser --level, or write each --material to a file "
+            "of its own"
+        )
+
+
 def _drawn(surface: Surface, material: int, buffer: _Buffer) -> dict[str, Any]:
     corners, normals = map(buffer.add_vectors, (surface.corners, surface.normals))
     return {
@@ -95,6 +110,7 @@ def _container(scene: bytes, buffers: Sequence[memoryview]) -> Iterator[bytes | 
     scene += b" " * (-len(scene) % 4)
     binary = sum(part.nbytes for part in buffers)  # of words already
     total = 12 + 8 + len(scene) + 8 + binary
+    refuse_large(total)
     yield struct.pack("<4sII", _MAGIC, _VERSION, total)
     yield struct.pack("<I4s", len(scene), _JSON) + scene
     yield struct.pack("<I4s", binary, _BINARY)

@@ -13,7 +13,7 @@ from xctvol.plan import FolderProduct, Plan, Stage
 from xctvol.stages.export.imagej import colormap, require_imagej, write_imagej
 from xctvol.stages.export.picture import Picture
 from xctvol.stages.export.stack import PROCESS_BYTES
-from xctvol.volume import bytes_in_transit, in_threads, release, reused
+from xctvol.volume import in_threads, release, reused
 
 __all__ = ["SlicesFolder", "export_slices"]
 
@@ -48,7 +48,7 @@ def export_slices(
             ),
         ),
         conclude=lambda: _conclude(product, recipe),
-        peak_memory=PROCESS_BYTES + held + bytes_in_transit(picture.path, held),
+        peak_memory=PROCESS_BYTES + held + picture.reading_bytes([*_read_at_once(picture)]),
         reads=len(wanted) * plane,
         writes=len(wanted) * (plane + _HEADER_BYTES),
     )
@@ -149,6 +149,17 @@ def _touched(picture: Picture, wanted: Sequence[int]) -> Iterator[Block]:
         start, stop = block.write.start[0], block.write.stop[0]
         if places & {*range(first + start, first + stop)}:
             yield block
+
+
+def _read_at_once(picture: Picture) -> Iterator[Box]:
+    """Slices of a block that are decoded as one."""
+    first, depth, (_, y, x) = picture.box.start[0], picture.chunk_depth, picture.box.shape
+    for block in picture.blocks():
+        start, stop = block.write.start[0], block.write.stop[0]
+        while start < stop:
+            end = min(stop, start + depth - (first + start) % depth)
+            yield Box((start, 0, 0), (end, y, x))
+            start = end
 
 
 def _conclude(product: SlicesFolder, recipe: Recipe) -> None:

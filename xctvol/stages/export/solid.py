@@ -1,7 +1,7 @@
 """Exporting surfaces: those of all materials in one file, at a resolution that memory holds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from xctvol.grid import Block, Box, counted
 from xctvol.journal import Journal, Recipe
 from xctvol.materials import Material, Materials
 from xctvol.plan import FileProduct, Plan, Stage, report
-from xctvol.stages.export.glb import encode_glb, recipe_in_glb
+from xctvol.stages.export.glb import LARGEST, encode_glb, recipe_in_glb, refuse_large
 from xctvol.stages.export.picture import Picture
 from xctvol.stages.export.stack import PROCESS_BYTES
 from xctvol.stages.export.surfaces import Surface, surface_of
-from xctvol.units import Spacing
+from xctvol.units import Spacing, format_bytes
 from xctvol.volume import Volume, halve_labels, halved_shape
 
 __all__ = ["MOST_VOXELS", "chosen", "export_surfaces", "level_for_surfaces"]
@@ -63,17 +63,31 @@ def export_surfaces(
     draw = DrawSurfaces(picture, halvings, tuple(materials), output, recipe)
     count = math.prod(shape)
     stored, found = _STORED_BYTES * _ALL_CORNERS, _CORNER_BYTES * _CORNERS
-    read = 2 * picture.nbytes if halvings else 0  # the half of it, and more than one at a time
     return Plan(
         recipe=recipe,
         product=product,
         stages=(Stage("surfaces", draw, counted([1]), Journal(product.work), unit="blocks"),),
         peak_memory=2 * PROCESS_BYTES  # scikit-image
-        + max(read, int(count * (_VOXEL_BYTES + stored + found))),
+        + max(_while_read(picture, halvings), int(count * (_VOXEL_BYTES + stored + found))),
         reads=picture.nbytes,
-        writes=int(stored * count),
-        notes=(f"surfaces of {' x '.join(map(str, shape))} voxels",),
+        writes=min(LARGEST, int(stored * count)),
+        notes=(f"surfaces of {' x '.join(map(str, shape))} voxels", *_doubts(int(stored * count))),
     )
+
+
+def _while_read(picture: Picture, halvings: int) -> int:
+    """Bytes while the labels are read; while they are halved there is more than one of them."""
+    reading = picture.reading_bytes([Box.whole(picture.box.shape)])
+    return picture.nbytes + max(reading, picture.nbytes if halvings else 0)
+
+
+def _doubts(nbytes: int) -> Iterator[str]:
+    """A warning where surfaces may be too large for a file, which is known when they are found."""
+    if nbytes > LARGEST:
+        yield (
+            f"WARNING: surfaces of so many voxels can take {format_bytes(nbytes)}, and more than "
+            f"{format_bytes(LARGEST)} are refused when they are found; a coarser --level has fewer"
+        )
 
 
 @dataclass(frozen=True)
@@ -90,11 +104,21 @@ class DrawSurfaces:
         coarse = _Coarse.of(self.picture)
         for _halving in range(self.halvings):
             coarse = coarse.halved()
-        found = [(m, s) for m in self.materials if (s := _surface(coarse, m)) is not None]
+        found = [*self._surfaces(coarse)]
         if not found:
             names = ", ".join(material.name for material in self.materials)
             raise InputError(f"{self.picture.path} shows no {names}, so there is no surface")
         write_atomic(self.output, *encode_glb(found, self.recipe.to_json()))
+
+    def _surfaces(self, coarse: "_Coarse") -> Iterator[tuple[Material, Surface]]:
+        """Those of materials that are there; refused as soon as they are too many for a file."""
+        nbytes = 0
+        for material in self.materials:
+            surface = _surface(coarse, material)
+            if surface is not None:
+                nbytes += surface.nbytes
+                refuse_large(nbytes)
+                yield material, surface
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from xctvol.grid import Block, counted
 from xctvol.journal import Journal, Recipe
 from xctvol.plan import FileProduct, Plan, Stage
 from xctvol.stages.export.picture import Picture
-from xctvol.volume import bytes_in_transit, release, reused
+from xctvol.volume import release, reused
 
 __all__ = ["PROCESS_BYTES", "Format", "export_stack"]
 
@@ -126,6 +126,6 @@ def _put_in_place(draft: Path, output: Path) -> None:
 
 def _peak_memory(picture: Picture, stored: np.dtype[Any]) -> int:
     """A slab as it was read, and once more where its bytes are in another order in the file."""
-    slab = picture.slab_bytes
     copies = 1 if stored == picture.dtype else 2
-    return PROCESS_BYTES + copies * slab + bytes_in_transit(picture.path, slab)
+    reading = picture.reading_bytes([block.write for block in picture.blocks()])
+    return PROCESS_BYTES + copies * picture.slab_bytes + reading

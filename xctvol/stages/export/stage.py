@@ -1,5 +1,6 @@
 """The plans of `export`: the format is told by the name of what is written."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,9 +48,11 @@ def export(
     none is named. Values stay as they are stored. Raises UsageError for another name, a type of
     voxels that the format does not have, and what does not go together.
     """
-    path, suffix = local(output, "an export"), Path(output).suffix.lower()
+    typed = local(output, "an export")
+    path = Path(os.path.realpath(typed)) if typed.is_symlink() else typed  # not in its place
+    suffix = typed.suffix.lower()
     volume = image.volume if isinstance(image, Labels) else image
-    _refuse_idle(path, slices, materials)
+    _refuse_idle(typed, slices, materials)
     most = MOST_VOXELS if level is None else None
     if level is None:
         level = level_for_surfaces(volume) if suffix == _SURFACES and box is None else 0
@@ -69,8 +72,9 @@ def export(
     if suffix == _FOLDER:
         return export_slices(picture, slices, path, recipe)
     if suffix == _SURFACES:
-        if picture.materials is None:
-            raise UsageError(f"{volume.path} holds grey values; only labels have surfaces")
+        if not picture.materials:
+            holds = "grey values" if picture.materials is None else "labels of no material"
+            raise UsageError(f"{volume.path} holds {holds}; only materials have surfaces")
         wanted = chosen(picture.materials, materials)
         return export_surfaces(picture, wanted, most or picture.box.size, path, recipe)
     return export_stack(picture, _STACKS[suffix], path, recipe)

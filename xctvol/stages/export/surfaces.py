@@ -25,6 +25,10 @@ class Surface:
     faces: NDArray[np.uint32]
     normals: NDArray[np.float32]
 
+    @property
+    def nbytes(self) -> int:
+        return self.corners.nbytes + self.faces.nbytes + self.normals.nbytes
+
 
 def surface_of(
     inside: NDArray[np.bool_], spacing: Spacing, origin: tuple[float, float, float]

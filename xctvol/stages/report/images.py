@@ -1,6 +1,6 @@
-"""Pictures of slices: grey images, label overlays in the materials' colors, data URIs.
+"""Pictures of slices: grey images, label overlays in the materials' colours, data URIs.
 
-Arrays are (rows, columns); pixels of an overlay are exactly a material's color or transparent, so
+Arrays are (rows, columns); pixels of an overlay are exactly a material's colour or transparent, so
 that the page alone decides how strongly labels cover the scan.
 """
 
@@ -52,7 +52,7 @@ def overlay_image(labels: NDArray[Any], materials: Sequence[Material]) -> NDArra
 
 
 def to_data_uri(image: NDArray[np.uint8]) -> str:
-    """A WebP image inside an address: grey is compressed visibly well, colors exactly."""
+    """A WebP image inside an address: grey is compressed visibly well, colours exactly."""
     stream = io.BytesIO()
     exact = image.ndim == 3
     Image.fromarray(image).save(stream, "WEBP", lossless=exact, exact=exact, quality=_QUALITY)

@@ -1,5 +1,6 @@
 """Plots as SVG that takes its ink, its paper and its font from the page around it."""
 
+import html
 import io
 import math
 import re
@@ -20,6 +21,8 @@ __all__ = ["plot_region_sizes", "plot_shares"]
 # Stand-ins that matplotlib can write and the page replaces, so that plots follow its color scheme.
 _INK, _MUTED = "#0a0b0c", "#0a0b0d"
 _THEME = {_INK: "var(--ink)", _MUTED: "var(--muted)"}
+_NAME = "name-of-material-"  # and its number: a name itself may look like markup, or have no glyphs
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _STYLE: dict[Any, Any] = {  # matplotlib types the keys as one long Literal
     "svg.fonttype": "none",  # text stays text: it can be searched, and uses the reader's font
     "svg.hashsalt": "xctvol",  # the same data gives the same bytes
@@ -70,20 +73,22 @@ def plot_region_sizes(volumes_um3: Mapping[Material, NDArray[np.float64]]) -> st
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9.6, 2.1 * rows + 0.3), layout="constrained")
         grid = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
-        for axes, (material, volumes) in zip(grid, volumes_um3.items(), strict=False):
-            _histogram(axes, material, volumes, bins)
+        for number, (material, volumes) in enumerate(volumes_um3.items()):
+            _histogram(grid[number], material.color, volumes, bins)
+            grid[number].set_title(f"{_NAME}{number}")
         for axes in grid[len(volumes_um3) :]:
             axes.set_visible(False)
         figure.supxlabel("volume of a region (µm³)", color=_MUTED, fontsize=10)
         figure.supylabel("regions", color=_MUTED, fontsize=10)
-        return _svg(figure, "How many regions of which volume each material has")
+        names = [material.name for material in volumes_um3]
+        return _svg(figure, "How many regions of which volume each material has", names)
 
 
 def _histogram(
-    axes: Axes, material: Material, volumes: NDArray[np.float64], bins: NDArray[np.float64]
+    axes: Axes, color: str, volumes: NDArray[np.float64], bins: NDArray[np.float64]
 ) -> None:
-    axes.hist(volumes, bins=list(bins), color=material.color, edgecolor=_INK, linewidth=0.4)
-    axes.set(xscale="log", title=material.name)
+    axes.hist(volumes, bins=list(bins), color=color, edgecolor=_INK, linewidth=0.4)
+    axes.set_xscale("log")
     wide = bins[-1] > 100 * bins[0]
     axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
     axes.xaxis.set_major_formatter(_power_of_ten)
@@ -112,8 +117,11 @@ def _mean_of_neighbours(
     )
 
 
-def _svg(figure: Figure, title: str) -> str:
-    """The figure as an <svg> element that stands inside a page and refers to nothing outside."""
+def _svg(figure: Figure, title: str, names: Sequence[str] = ()) -> str:
+    """The figure as an <svg> element that stands inside a page and refers to nothing outside.
+
+    `names` come last, in the places of their stand-ins: what is changed here is markup alone.
+    """
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     _, _, body = stream.getvalue().partition("<svg")
@@ -125,5 +133,13 @@ def _svg(figure: Figure, title: str) -> str:
     body = body.replace("xlink:href", "href")
     for color, variable in _THEME.items():
         body = body.replace(color, variable)
+    body = re.sub(rf"{_NAME}(\d+)", lambda found: _as_text(names[int(found[1])]), body)
     width, height = (round(72 * inches) for inches in figure.get_size_inches())
     return f'<svg role="img" aria-label="{title}" viewBox="0 0 {width} {height}">{body}'
+
+
+def _as_text(name: str) -> str:
+    """A name as the text of an element, in one line."""
+    return html.escape(
+        _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", " ".join(name.split())), quote=False
+    )

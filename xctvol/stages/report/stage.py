@@ -1,5 +1,6 @@
 """The plan of `report`: one page from a scan, its labels, their measurements and scores."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,9 @@ def report(
     """
     scores = None if scores is None else Path(scores)
     _refuse_strangers(volume, labels, tables)
-    product = FileProduct(local(output, "the report"), "report", recipe_in)
+    typed = local(output, "the report")
+    place = Path(os.path.realpath(typed)) if typed.is_symlink() else typed  # not in its place
+    product = FileProduct(place, "report", recipe_in)
     recipe = Recipe(
         "report",
         inputs={

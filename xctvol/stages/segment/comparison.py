@@ -1,4 +1,4 @@
-"""How far lower precision agrees with fp32, told before the scan is labeled, not after hours."""
+"""How far lower precision agrees with fp32, told before the scan is labelled, not after hours."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ __all__ = ["Comparison"]
 class Comparison:
     """Slices that are predicted in the precision of the run and by `exact` as well.
 
-    Those where nothing is to be labeled are left out.
+    Those where nothing is to be labelled are left out.
     """
 
     prediction: Predicting

@@ -27,7 +27,7 @@ __all__ = ["ProbabilityImages", "Recorder"]
 
 @dataclass
 class Recorder:
-    """Labels slices, and keeps the details of all that it has labeled, in order."""
+    """Labels slices, and keeps the details of all that it has labelled, in order."""
 
     predictor: Predictor
     found: list[Details] = field(default_factory=list)

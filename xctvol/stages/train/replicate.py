@@ -110,7 +110,7 @@ class TrainReplicate:
 
 
 def _sample(annotated: Annotated, card: Card) -> Sample:
-    """A slice as the network will see it; of its annotation, what lies at the centers of pixels."""
+    """A slice as the network will see it; of its annotation, what lies at the centres of pixels."""
     image = normalized(as_tensor(annotated.image[None]), card.grey, scale=card.scale)[0, 0]
     rows, columns = (
         ((2 * np.arange(seen) + 1) * whole) // (2 * seen)

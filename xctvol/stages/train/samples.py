@@ -47,7 +47,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class View:
-    """A rectangle of `size` (y, x) from `corner`, turned about its center, then flipped."""
+    """A rectangle of `size` (y, x) from `corner`, turned about its centre, then flipped."""
 
     corner: tuple[int, int]
     size: tuple[int, int]

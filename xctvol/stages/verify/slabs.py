@@ -26,7 +26,7 @@ from xctvol.volume import (
     shard_checksum,
 )
 
-__all__ = ["Original", "RepairSlab", "VerifySlab"]
+__all__ = ["AsLabels", "AsWindow", "Original", "RepairSlab", "VerifySlab", "renewed"]
 
 Keys = Mapping[str, str]
 

@@ -6,23 +6,26 @@ cannot look; it listens on loopback only.
 
 import asyncio
 import json
+import os
 import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import tornado.web
 
 from xctvol.errors import InputError, UsageError
-from xctvol.locations import Location
+from xctvol.locations import Location, S3Path
 from xctvol.volume import open_parts
 
 __all__ = ["Server"]
 
 _LOOPBACK = "127.0.0.1"
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)")
+_MANY = 19  # digits: no file has so many bytes
 _NAME = re.compile(r"[^./][^/]*(/[^./][^/]*)*")  # nothing hidden, nothing above
 
 
@@ -81,7 +84,7 @@ class _Files(tornado.web.RequestHandler):
             raise tornado.web.HTTPError(404)
         asked, wanted = self.request.headers.get("Range", ""), self.request.method != "HEAD"
         loop = asyncio.get_running_loop()
-        part = await loop.run_in_executor(None, _read, self._folder / name, asked, wanted)
+        part = await loop.run_in_executor(None, _read, self._folder, name, asked, wanted)
         if part is None:
             raise tornado.web.HTTPError(404)
         self.set_header("Content-Type", "application/octet-stream")
@@ -105,11 +108,11 @@ class _Part:
     content: bytes
 
 
-def _read(path: Location, asked: str, wanted: bool) -> _Part | None:
+def _read(folder: Location, name: str, asked: str, wanted: bool) -> _Part | None:
     """What a request with the header `Range: asked` gets; None where there is no such file."""
     try:
-        parts = open_parts(path, whole=False)
-    except (FileNotFoundError, InputError):
+        parts = open_parts(_below(folder, name), whole=False)
+    except (OSError, ValueError, InputError):  # a name, too, that no file can have
         return None
     try:
         start, stop = _range(asked, parts.nbytes)
@@ -122,15 +125,32 @@ def _read(path: Location, asked: str, wanted: bool) -> _Part | None:
         parts.close()
 
 
+def _below(folder: Location, name: str) -> Location:
+    """The place of a file; raises FileNotFoundError where a link leads out of the folder to it."""
+    if isinstance(folder, S3Path):
+        return folder / name
+    path = Path(os.path.realpath(folder / name))
+    if not path.is_relative_to(os.path.realpath(folder)):
+        raise FileNotFoundError(name)
+    return path
+
+
 def _range(asked: str, nbytes: int) -> tuple[int, int]:
     """The bytes that are asked for: all, from one to another, or so many at the end."""
     match = _RANGE.fullmatch(asked)
     if match is None or not any(match.groups()):
         return 0, nbytes
-    first, last = match.groups()
-    if not first:
-        return max(0, nbytes - int(last)), nbytes
-    return int(first), min(int(last) + 1, nbytes) if last else nbytes
+    first, last = (_place(digits, nbytes) for digits in match.groups())
+    if first is None:
+        return nbytes - (last or 0), nbytes
+    return first, nbytes if last is None else min(last + 1, nbytes)
+
+
+def _place(digits: str, nbytes: int) -> int | None:
+    """A number of bytes as it is asked for; beyond the end, the end."""
+    if not digits:
+        return None
+    return min(int(digits), nbytes) if len(digits) < _MANY else nbytes
 
 
 class _Facts(tornado.web.RequestHandler):
