@@ -102,7 +102,7 @@ def thread_budget() -> int:
     machine share its processors; torch and numba read the same variable.
     """
     chosen = os.environ.get("OMP_NUM_THREADS", "")
-    if chosen.isdigit() and int(chosen) > 0:
+    if chosen.isascii() and chosen.isdigit() and int(chosen) > 0:
         return int(chosen)
     if hasattr(os, "sched_getaffinity"):  # Linux; macOS has no affinity
         return len(os.sched_getaffinity(0))

@@ -65,7 +65,7 @@ def export(  # noqa: PLR0913 - one parameter an option
         output,
         level=level,
         box=scans.parse_box(roi, shape) if roi else None,
-        slices=None if slices is None else _numbers(slices),
+        slices=None if slices is None else _numbers(slices, shape[0]),
         materials=material or (),
     )
     carry_out(plan, running, lambda path: {"export": str(path)})
@@ -81,13 +81,14 @@ def _image(scan: str, labels: str | None) -> "Volume | Labels":
     return open_labels(scan, labels) if labels or ome.get("image-label") else open_volume(scan)
 
 
-def _numbers(text: str) -> list[int]:
-    """Slices as typed, in order."""
+def _numbers(text: str, depth: int) -> list[int]:
+    """Slices as typed, in order; of a range that is longer than so many, the last."""
     found: set[int] = set()
     try:
         for part in text.split(","):
             numbers = [int(number) for number in part.split(":")]
-            found |= {*range(*numbers)} if len(numbers) > 1 else {*numbers}
+            wanted = range(*numbers) if len(numbers) > 1 else range(numbers[0], numbers[0] + 1)
+            found |= {*wanted} if len(wanted) <= depth else {wanted[-1]}
     except (TypeError, ValueError):
         found = set()
     if not found or min(found) < 0:

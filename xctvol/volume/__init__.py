@@ -14,6 +14,7 @@ from xctvol.volume.metadata import (
 )
 from xctvol.volume.parts import bytes_in_transit, open_parts
 from xctvol.volume.pyramid import Halve, halve_grey, halve_labels, halved_shape
+from xctvol.volume.reading import reading_bytes
 from xctvol.volume.shards import shard_checksum
 from xctvol.volume.threads import in_threads
 from xctvol.volume.volume import (
@@ -55,6 +56,7 @@ __all__ = [
     "open_volume",
     "parse_window",
     "read_attributes",
+    "reading_bytes",
     "release",
     "unlist_label",
     "reused",

@@ -25,7 +25,14 @@ from xctvol.stages.measure.tasks import (
     reading,
 )
 from xctvol.tables import Tables, TablesProduct
-from xctvol.volume import Checksums, Volume, bytes_in_transit, layout_of, read_attributes
+from xctvol.volume import (
+    Checksums,
+    Volume,
+    bytes_in_transit,
+    layout_of,
+    read_attributes,
+    reading_bytes,
+)
 
 __all__ = ["measure_plan"]
 
@@ -156,10 +163,15 @@ def _peak_memory(volume: Volume, options: Options, blocks: tuple[Block, ...]) ->
 
 
 def _bytes_in_transit(volume: Volume, options: Options, blocks: tuple[Block, ...]) -> int:
-    """The labels of a block, or the grey values, as they come from a bucket."""
+    """The labels of a block, or the grey values, as they come from a bucket or a library."""
     read = [volume] if options.intensity is None else [volume, options.intensity]
     largest = max(block.read.size for block in blocks)
-    return max(bytes_in_transit(each.path, largest * each.dtype.itemsize) for each in read)
+    boxes = [block.read for block in blocks]
+    return max(
+        bytes_in_transit(each.path, largest * each.dtype.itemsize)
+        + reading_bytes(each.levels[0], boxes)
+        for each in read
+    )
 
 
 def _reads(volume: Volume, options: Options, blocks: tuple[Block, ...]) -> int:

@@ -42,6 +42,7 @@ from xctvol.volume import (
     image_label,
     layout_of,
     list_label,
+    reading_bytes,
     release,
 )
 
@@ -266,7 +267,10 @@ def _slot_bytes(volume: Volume, where: Where, place: torch.device) -> int:
     stored = voxels * volume.dtype.itemsize
     beside = 1 + (where.roi is not None) + 2 * (where.mask is not None)
     kept = (_kept_bytes(stored, place), _kept_bytes(voxels, place))
-    return sum(kept) + bytes_in_transit(volume.path, stored) + beside * voxels
+    reading = bytes_in_transit(volume.path, stored) + reading_bytes(
+        volume.levels[0], [Box((0, 0, 0), (depth, height, width))]
+    )
+    return sum(kept) + reading + beside * voxels
 
 
 def _kept_bytes(nbytes: int, place: torch.device) -> int:
