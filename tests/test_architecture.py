@@ -9,6 +9,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,7 @@ def too_long(module: str, source: str) -> Iterator[str]:
                 yield f"{module}.{node.name} has {lines} lines, more than {MAX_FUNCTION}"
 
 
+@cache
 def public_names(source: str) -> set[str] | None:
     """What `__all__` of a module lists; None where it has none."""
     for node in ast.parse(source).body:

@@ -11,7 +11,8 @@ class into an exit code; nothing else decides exit codes.
         +-- StoppedError    a signal asked to stop (4, or 130 after Ctrl-C)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 __all__ = [
     "InputError",
@@ -24,17 +25,19 @@ __all__ = [
 ]
 
 
+T = TypeVar("T")
+
 _BEGINNING, _END = 900, 300  # characters of a message; what a file claims can be of any length
 
 
-def shortened(items: Sequence[str], most: int = 8) -> str:
-    """A list for a message: the first of these, and how many more there are.
+def shortened(items: Sequence[T], say: Callable[[T], str] = str, most: int = 8) -> str:
+    """A list for a message: what to `say` of the first items, and how many more there are.
 
-    >>> shortened(["a", "b", "c"], most=2)
-    'a, b and 1 more'
+    >>> shortened([1, 2, 3], most=2)
+    '1, 2 and 1 more'
     """
     more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more
+    return ", ".join(map(say, items[:most])) + more
 
 
 class XctvolError(Exception):

@@ -99,7 +99,7 @@ LIKE_MARKUP = (
 )  # fmt: skip  # words
 
 
-@settings(max_examples=12)  # each draws a figure
+@settings(max_examples=5)  # each draws a figure
 @given(st.lists(st.text(min_size=1).filter(str.strip), min_size=1, max_size=6, unique=True))
 @example([*LIKE_MARKUP])
 @example(["\u6c14\u5b54", "a\nb", "a\x00b", "a\uffffb", "\u200d\u0915"])  # no font has all

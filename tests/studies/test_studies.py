@@ -152,6 +152,7 @@ def test_slices_count_where_all_are_of_one_scan(leaves, held_out, tmp_path):
         study(one, held_out, tmp_path / "s", **QUICK)
 
 
+@pytest.mark.slow
 def test_each_replicate_leaves_another_scan_out(leaves, held_out, tmp_path):
     left = set()
     options = {**SMALL, "scans": [3], "epochs": [1], "replicates": 3, "split": "leave-one-scan-out"}

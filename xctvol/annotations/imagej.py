@@ -93,14 +93,19 @@ def _rois(path: Path) -> Iterator[tuple[str, ImagejRoi]]:
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The outlines of an archive; their declared sizes bound what reading them can take."""
+    """The outlines of an archive; their declared sizes bound what reading them can take.
+
+    Those packed as well: so much is asked of the file at once.
+    """
     members = [m for m in archive.infolist() if m.filename.lower().endswith(".roi")]
     if not members:
         raise InputError(
             f"{path} holds no outlines of ImageJ (.roi); an export of CVAT must be unpacked"
         )
     largest, total = max(m.file_size for m in members), sum(m.file_size for m in members)
-    if len(members) > _MAX_ROIS or largest > _MAX_ROI_BYTES or total > _MAX_BYTES:
+    packed = max(m.compress_size for m in members)
+    too_much = largest > _MAX_ROI_BYTES or total > _MAX_BYTES or packed > file_bytes(path)
+    if len(members) > _MAX_ROIS or too_much:
         raise InputError(
             f"{path} claims {len(members)} outlines of {total} bytes, which no annotation needs; "
             "it is damaged, or made to fill the memory"

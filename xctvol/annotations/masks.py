@@ -106,11 +106,11 @@ def _code(value: MaskValue, ndim: int) -> int | None:
 def _unknown_values(unknown: NDArray[Any], mask: NDArray[Any]) -> str:
     values, counts = np.unique(unknown, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    found = [f"{_written(values[i], mask.ndim)} ({counts[i]})" for i in order]
+    shown = shortened(order.tolist(), lambda i: f"{_written(values[i], mask.ndim)} ({counts[i]})")
     plural = "value belongs" if len(values) == 1 else "values belong"
     return (
-        f"{len(values)} {plural} to no material (pixels in brackets): {shortened(found)}; add them "
-        "to the materials, or correct the mask (soft edges come from resizing, smoothing or JPEG); "
+        f"{len(values)} {plural} to no material (pixels in brackets): {shown}; add them to "
+        "the materials, or correct the mask (soft edges come from resizing, smoothing or JPEG); "
         "values of pixels without annotation are named by `ignore`"
     )
 

@@ -31,11 +31,12 @@ def shows(materials: Materials, name: str, group: int = 0) -> int | None:
 
 def refuse_unknown(what: str, names: Iterable[str], materials: Materials) -> None:
     """Raise InputError with the counts if there are any `names`, which no material claims."""
-    counts = [f"{name!r} ({count})" for name, count in Counter(names).most_common()]
+    counts = Counter(names).most_common()
     if not counts:
         return
+    shown = shortened(counts, lambda each: f"{each[0]!r} ({each[1]})")
     raise InputError(
-        f"{what} {shortened(counts)} show no material; rename them, or say which material is drawn "
+        f"{what} {shown} show no material; rename them, or say which material is drawn "
         f"under these names (drawn_as) in the table of {', '.join(materials.names)}"
     )
 
