@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xctvol.files import write_atomic
+from xctvol.errors import UsageError
+from xctvol.files import holds_something, write_atomic
 from xctvol.labels import Labels, open_labels
 from xctvol.model.file import open_model
 from xctvol.pairs import open_pairs
@@ -36,6 +37,7 @@ _TRAINED_ON = range(4, 96, 8)
 _HELD_OUT = range(8, 96, 24)
 _EPOCHS = 30
 _WINDOW = "0.1%,99.9%"
+_MARKER = ".xctvol-demo"  # in a folder that the demo may fill
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,27 @@ def leaf() -> Phantom:
 def write_leaf(folder: Path) -> Iterator[int]:
     """Write the scan, its annotated slices and leaf.toml as a user would have them.
 
-    Yields how many slices are there; slices that were written before are left as they are.
+    Yields how many slices are there; slices that were written before are left as they are. Raises
+    UsageError at once for a file, and for a folder that holds something and is not a demo's.
     """
+    _claim(folder)
+    return _write_slices(folder)
+
+
+def _claim(folder: Path) -> None:
+    marker = folder / _MARKER
+    if marker.is_file():
+        return
+    if holds_something(folder):
+        what = "holds files that are not of the demo" if folder.is_dir() else "is a file"
+        raise UsageError(
+            f"{folder} {what}, and made-up ones would mix with yours; name a new folder, or an "
+            "empty one"
+        )
+    write_atomic(marker, b"made by xctvol demo\n")
+
+
+def _write_slices(folder: Path) -> Iterator[int]:
     phantom = leaf()
     toml = folder / "leaf.toml"
     if not toml.exists():

@@ -12,11 +12,11 @@ import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xctvol.errors import InputError, PartialError
+from xctvol.errors import InputError, PartialError, XctvolError
 from xctvol.locations import Location, S3Path
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
 WORK = ".xctvol"  # folder of journals in a product that is a folder, while it is unfinished
 _SUFFIX = ".partial"
 _NUMBER = "[0-9a-f]" * 32  # of a partial, in its name
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SPECIAL = (
     (stat.S_ISDIR, "folder"),
@@ -66,19 +67,21 @@ def staged(path: Location, folder: Location | None = None) -> AbstractContextMan
 @contextmanager
 def _renamed(path: Path, folder: Path) -> Iterator[Path]:
     """Give a path in `folder`; on success flush it to disk and rename it into place."""
-    for place in (path.parent, folder):
-        place.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{path.name}.{uuid.uuid4().hex}{_SUFFIX}"
     try:
+        for place in (path.parent, folder):
+            place.mkdir(parents=True, exist_ok=True)
         yield partial
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
         refuse_full(error, path)
+        _refuse_unwritable(error, path, partial)
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be made it cannot be deleted
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -112,6 +115,19 @@ def refuse_full(error: OSError, path: Path | str) -> None:
         raise PartialError(
             f"the disk is full: cannot write {path}; finished blocks are kept, "
             "make room and run the same command again"
+        ) from error
+
+
+def _refuse_unwritable(error: OSError, path: Path, partial: Path) -> None:
+    """Raise XctvolError where `error` says that nothing may be written there.
+
+    It may be of a file that is read to be written.
+    """
+    named = Path(str(error.filename))
+    if error.errno in _FORBIDDEN and named in (partial, path, *path.parents, *partial.parents):
+        raise XctvolError(
+            f"cannot write {path}: {error.strerror}; choose another folder, or have its "
+            "permissions changed"
         ) from error
 
 

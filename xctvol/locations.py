@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 from xctvol.errors import InputError, UsageError
 
-__all__ = ["Location", "S3Path", "local", "located"]
+__all__ = ["Location", "S3Path", "local", "located", "named", "refuse_remote"]
 
 _SCHEME = "s3://"
 _COLLAPSED = "s3:/"  # what pathlib makes of it
@@ -144,10 +144,26 @@ def located(place: str | Location) -> Location:
 
 
 def local(place: str | Path, what: str) -> Path:
-    """The path of something that only a folder of this machine can hold."""
+    """The path at which something will be that only a folder of this machine can hold."""
+    refuse_remote(place, what)
+    named(Path(place), what)
+    return Path(place)
+
+
+def refuse_remote(place: str | Path, what: str) -> None:
+    """Raise UsageError for a place on S3 of something that is only looked for on this machine."""
     if str(place).startswith(_COLLAPSED):
         raise UsageError(f"{place} is on S3, where only volumes can be: {what} must be local")
-    return Path(place)
+
+
+def named(place: Location, what: str) -> Location:
+    """`place`, at which something will be; raises UsageError for a folder that is there anyway."""
+    if place.name in ("", ".."):  # of '', '.' and '/'
+        raise UsageError(
+            f"'{place}' is no name for {what}, which gets a place of its own: write a name, as "
+            "the last part of the path"
+        )
+    return place
 
 
 def _parsed(text: str) -> S3Path:

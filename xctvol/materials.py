@@ -107,7 +107,9 @@ class Materials(Sequence[Material]):
         path = Path(path)
         refuse_special(path)
         try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
+            document = tomllib.loads(
+                path.read_text(encoding="utf-8-sig")
+            )  # some editors add a mark
         except FileNotFoundError:
             raise InputError(
                 f"{path} does not exist; it should name the materials, one [[material]] table each"

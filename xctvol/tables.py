@@ -129,7 +129,7 @@ class TablesProduct(FolderProduct):
         yield from (volume for volume in volumes if volume)
 
     def open(self) -> Tables:
-        return Tables(self.path, self.record())
+        return Tables(self.path, self.whole_record())
 
 
 def _volume_name(record: Mapping[str, Any]) -> str | None:

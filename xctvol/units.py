@@ -37,6 +37,7 @@ _MICROMETRES = {
     "meter": 1e6,
     "metre": 1e6,
 }
+_SMALLEST_UM, _LARGEST_UM = 1e-6, 1e6  # of a voxel; anything else is a slip
 _BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -114,7 +115,13 @@ def parse_spacing(text: str) -> Spacing:
         raise UsageError(
             f"the voxel size {text!r} has {len(numbers)} numbers: give one for all axes, or z,y,x"
         )
-    return Spacing.of((numbers[0], numbers[1], numbers[2]), match[2])
+    spacing = Spacing.of((numbers[0], numbers[1], numbers[2]), match[2])
+    if not all(_SMALLEST_UM <= size <= _LARGEST_UM for size in spacing.zyx):
+        raise UsageError(
+            f"the voxel size {text!r} is none that a scanner has (from {_SMALLEST_UM:g} to "
+            f"{_LARGEST_UM:g} um): write its numbers and its unit as the scanner gives them"
+        )
+    return spacing
 
 
 def parse_bytes(text: str) -> int:

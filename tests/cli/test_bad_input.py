@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from xctvol.cli import app
+from xctvol.demo import write_leaf
 
 IMAGEJ = {"imagej": True, "resolution": (0.5, 0.5), "metadata": {"unit": "um", "spacing": 2.0}}
 MATERIALS = """
@@ -122,6 +123,12 @@ def test_existing_output(folder):
     assert convert(folder).exit_code == 0
     refused(convert(folder, "--window", "0,9"), 1, "a.zarr exists", "window", "--overwrite")
     assert convert(folder, "--window", "0,9", "--overwrite").exit_code == 0
+
+
+def test_no_job_is_submitted_to_read_what_is_not_there(folder):
+    for command in ("convert nope a.zarr", "segment scan nope.safetensors", "measure nope.zarr"):
+        found = xctvol(*command.split(), "--cluster", "slurm", "--dry-run", cwd=folder)
+        refused(found, 3, "nope", "does not exist", "no job is submitted")
 
 
 @pytest.mark.parametrize("command", ["--window=9", "--spacing=2", "--memory=much", "--cluster=x"])
@@ -254,3 +261,143 @@ def test_unwritable_output(folder):
     (folder / "file").write_text("")
     result = xctvol("convert", "scan", "file/a.zarr", "--cluster", "serial", cwd=folder)
     refused(result, 1, "file/a.zarr", "Not a directory")
+
+
+def test_a_demo_does_not_mix_with_files_of_the_user(folder):
+    refused(xctvol("demo", "pairs", cwd=folder), 2, "pairs holds files", "name a new folder")
+    refused(xctvol("demo", "leaf.toml", cwd=folder), 2, "leaf.toml is a file")
+    assert sorted(path.name for path in (folder / "pairs").iterdir()) == ["images", "masks"]
+
+
+def test_a_demo_continues_where_it_was_stopped(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for place in (tmp_path / "new", tmp_path / "empty"):
+        assert next(write_leaf(place)) == 1
+        assert next(write_leaf(place)) == 1
+        assert (place / ".xctvol-demo").exists()
+
+
+def test_window_outside_of_the_type(folder):
+    for file in (folder / "scan").iterdir():
+        tifffile.imwrite(file, np.zeros((40, 50), np.uint8), **IMAGEJ)
+    for window in ("1000,2000", "255,300", "-9,0"):
+        result = convert(folder, f"--window={window}")
+        refused(result, 2, "uint8 (0..255)", "all voxels would be stored as one value")
+    assert convert(folder, "--window", "-9,300").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--learning-rate=inf", "above 0, and finite"),
+        ("--learning-rate=nan", "above 0, and finite"),
+        ("--scale=0.001", "scale 0.001 leaves 1 x 1 pixels of a slice of 40 x 50"),
+        ("--device=cpu:3", "no device 'cpu:3'"),
+        ("--epochs=1000001", "at most 1000000"),
+        ("--replicates=1000000000", "at most 1000"),
+        ("--spacing=1e9um", "1e9um"),
+        ("--output=.", "'.' is no name for a model"),
+        ("--output=/", "'/' is no name for a model"),
+        ("--output=", "--output is empty"),
+    ],
+)
+def test_trainings_that_make_no_sense(folder, option, words):
+    refused(train(folder, option), 2, words)
+
+
+def test_a_training_that_diverges_says_what_to_type(folder):
+    result = train(folder, "--learning-rate", "1e30", "--quiet")
+    line = refused(result, 1, "the network has diverged")
+    remedy = line.partition(", as ")[2].split()
+    assert remedy == ["--learning-rate", "1e+29", "--overwrite"]
+    assert train(folder, "--quiet", *remedy[2:], "--learning-rate", "1e-3").exit_code == 0
+
+
+@pytest.mark.parametrize("grey", ["nan", "inf", "-inf"])
+def test_grey_values_that_are_none(folder, grey):
+    assert convert(folder, "--quiet").exit_code == 0
+    assert train(folder, "--quiet").exit_code == 0
+    result = xctvol("segment", "a.zarr", "m.safetensors", f"--skip-below={grey}", cwd=folder)
+    refused(result, 2, grey, "give a grey value")
+
+
+def test_outputs_without_a_name(folder):
+    assert convert(folder, "--quiet").exit_code == 0
+    assert train(folder, "--quiet").exit_code == 0
+    assert xctvol("segment", "a.zarr", "m.safetensors", "-q", cwd=folder).exit_code == 0
+    studied = "study pairs --materials leaf.toml --held-out pairs --scans 2 --epochs 1 --output"
+    for command in (
+        "convert scan", "report a.zarr", "export a.zarr", "measure a.zarr --output",
+        "model recalibrate m.safetensors a.zarr --output", "evaluate m.safetensors pairs --output",
+        studied,
+    ):  # fmt: skip  # words
+        for output in (".", "/", ".."):
+            refused(xctvol(*command.split(), output, cwd=folder), 2, f"'{output}' is no name for")
+
+
+def test_a_volume_may_be_the_folder_one_is_in(folder):
+    assert convert(folder, "--quiet").exit_code == 0
+    refused(xctvol("measure", ".", cwd=folder / "a.zarr"), 3, "holds no labels; segment it first")
+    refused(xctvol("report", "/", "a.html", cwd=folder), 2, "'/' is no name for a volume")
+
+
+@pytest.mark.parametrize("command", [("convert", "", "x"), ("info", ""), ("demo", "")])
+def test_empty_words(folder, command):
+    refused(xctvol(*command, cwd=folder), 2, f"what follows '{command[0]}' is empty")
+
+
+def test_a_pattern_that_the_shell_has_filled_in(folder):
+    files = sorted(f"scan/{file.name}" for file in (folder / "scan").iterdir())
+    line = refused(xctvol("convert", *files, "o.zarr", cwd=folder), 2, "'scan/*.tif'")
+    assert "9 more arguments than expected, from 'scan/s_002.tif' on" in line
+    assert "s_003" not in line
+    refused(xctvol("convert", "a", "b", "c", cwd=folder), 2, "'c'", "see xctvol convert --help")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("convert", "missing argument 'SOURCE'"),
+        ("convert a b --workers 0", "invalid value for '--workers'"),
+        ("convert a b --bogus", "no such option: --bogus"),
+        ("nothing", "no such command 'nothing'"),
+        ("model show", "missing argument 'MODEL.safetensors'"),
+    ],
+)
+def test_mistyped_commands(folder, command, words):
+    refused(xctvol(*command.split(), cwd=folder), 2, words, "--help")
+
+
+def test_no_words_at_all_print_the_help(folder):
+    for command in ((), ("model",)):
+        assert "Usage: " in xctvol(*command, cwd=folder).output
+
+
+def test_a_table_with_a_byte_order_mark(folder):
+    (folder / "leaf.toml").write_text(MATERIALS, encoding="utf-8-sig")
+    assert train(folder, "--dry-run").exit_code == 0
+
+
+def test_a_study_of_too_many_trainings(folder):
+    words = "study pairs --materials leaf.toml --held-out pairs --output s --scans 2 --epochs 1"
+    result = xctvol(*words.split(), "--replicates", 10**9, "--dry-run", cwd=folder)
+    refused(result, 2, "at most 1000 replicates")
+
+
+def test_grey_values_taken_for_labels_are_warned_of(folder):
+    for file in (folder / "scan").iterdir():
+        image = np.arange(2000).reshape(40, 50) % 90
+        tifffile.imwrite(file, image.astype(np.uint8), **IMAGEJ)
+    assert "89 different labels" in convert(folder, "--labels", "--quiet").stdout
+    result = convert(folder, "--labels", "--binarize", "--quiet", "--overwrite")
+    assert result.exit_code == 0
+    assert "WARNING" not in result.stdout
+
+
+def test_several_labels_ask_for_a_name(folder):
+    assert convert(folder, "--quiet").exit_code == 0
+    assert train(folder, "--quiet").exit_code == 0
+    for name in ("one", "two"):
+        result = xctvol("segment", "a.zarr", "m.safetensors", "--labels", name, "-q", cwd=folder)
+        assert result.exit_code == 0
+    refused(xctvol("measure", "a.zarr", cwd=folder), 3, "one, two: name one of them with --labels")

@@ -159,7 +159,7 @@ def test_slices_that_are_not_there_are_refused(scan, tmp_path):
         export(scan.volume, tmp_path / "a", slices=[3, 150])
 
 
-@pytest.mark.parametrize("text", ["", "a", "3,", "1:2:3:4", "5:5", "-1", "0:9:0", "1.5"])
+@pytest.mark.parametrize("text", [" ", "a", "3,", "1:2:3:4", "5:5", "-1", "0:9:0", "1.5"])
 def test_slices_that_cannot_be_read_are_refused(scan, tmp_path, text):
     run = typed("export", scan.path, tmp_path / "a", f"--slices={text}")
     assert run.exit_code == 2

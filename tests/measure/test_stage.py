@@ -60,6 +60,7 @@ def test_tables_say_what_scikit_image_says(values, labels, tmp_path):
     assert materials["label"].tolist() == [7, 2, 3]
     assert materials["voxels"].tolist() == [int((values == v).sum()) for v in (7, 2, 3)]
     assert materials["volume_um3"].tolist() == [(values == v).sum() * 0.5 for v in (7, 2, 3)]
+    assert materials["connectivity_density_per_um3"].isna().tolist() == [False, False, True]
     assert tables.interfaces["material_a"].tolist() == ["tissue", "tissue", "air, open"]
     assert tables.interfaces["face_area_um2"].tolist()[1:] == [0, 0]
     assert len(tables.slices) == 20 * 3
@@ -173,6 +174,7 @@ def test_nothing_to_find_is_a_result(labels_of, tmp_path):
     assert len(tables.regions) == 0
     assert tables.materials["voxels"].tolist() == [0, 0, 0]
     assert tables.materials["largest_region_fraction"].isna().all()
+    assert tables.materials["connectivity_density_per_um3"].isna().all()
     assert (tables.slices["perimeter_um"] == 0).all()
 
 
@@ -183,9 +185,11 @@ def test_missing_and_damaged_tables_are_named(labels, tmp_path):
         open_tables(tmp_path)
     out = tmp_path / "out"
     measure(labels, out).run()
-    (out / "slices.csv").unlink()
-    with pytest.raises(InputError, match=r"slices\.csv"):
-        _ = open_tables(out).slices
+    kept = (out / "slices.csv").rename(tmp_path / "slices.csv")
+    for use in (lambda: open_tables(out), lambda: measure(labels, out).run()):
+        with pytest.raises(InputError, match=r"lacks slices\.csv, .* measure again with --over"):
+            use()
+    kept.rename(out / "slices.csv")
     (out / "regions.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"regions\.parquet"):
         _ = open_tables(out).regions

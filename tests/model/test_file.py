@@ -71,6 +71,11 @@ def test_equal_content_gives_equal_bytes(save, tmp_path):
     assert len({(tmp_path / name).read_bytes() for name in "abcd"}) == 1
 
 
+def test_others_may_read_a_model_as_any_new_file(save, tmp_path):
+    (tmp_path / "new").touch()
+    assert save().path.stat().st_mode == (tmp_path / "new").stat().st_mode
+
+
 def test_truncated(save):
     path = save().path
     path.write_bytes(path.read_bytes()[:-100])

@@ -25,7 +25,7 @@ from xctvol.materials import Materials
 from xctvol.sources import open_source
 from xctvol.stages.convert import convert, convert_labels
 from xctvol.units import Spacing
-from xctvol.volume import Percentiles, Window, open_volume
+from xctvol.volume import Percentiles, Window, label_names, open_volume
 
 SPACING = Spacing(2.0, 0.65, 0.65)
 SHAPE = (150, 90, 70)
@@ -147,6 +147,7 @@ def test_overwriting_a_volume_leaves_its_labels_and_what_is_not_ours(scan, tmp_p
         file.write_text("mine")
     write_json(path / "labels/zarr.json", {"attributes": {"ome": {"labels": ["tissue"]}}})
     assert "WARNING" not in str(convert(source(scan[0]), path))
+    assert label_names(path) == ["tissue"]
     plan = convert(source(scan[0]), path, window="0,9").overwrite()
     assert f"WARNING: labels of the volume to be replaced stay in {path}: tissue" in str(plan)
     assert plan.run().window == Window(0, 9)

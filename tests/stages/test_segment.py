@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from xctvol.model.file import open_model, save_model
 from xctvol.model.networks import build
 from xctvol.sources import open_source
 from xctvol.stages.convert import convert
+from xctvol.stages.info import describe
 from xctvol.stages.segment import segment
 from xctvol.units import Spacing
 from xctvol.volume import Window, open_volume
@@ -169,6 +171,21 @@ def test_an_interrupted_segmentation_continues(tmp_path):
     assert not (labels.volume.path / ".xctvol").exists()
 
 
+def test_labels_of_what_was_there_before_are_not_those_of_the_scan(tmp_path):
+    """As when a wrong voxel size is corrected: volumes would be of the wrong size."""
+    voxels = np.random.default_rng(0).integers(0, 255, (2, 40, 50)).astype(np.uint8)
+    volume, model = volume_of(voxels, tmp_path), model_of(tmp_path)
+    segment(volume, model, device="cpu").run()
+    open_labels(volume.path)
+    scan = open_source(tmp_path / "a.tif", spacing=Spacing(5.0, 5.0, 5.0))
+    convert(scan, volume.path).overwrite().run()
+    with pytest.raises(InputError, match="was made of another scan than"):
+        open_labels(volume.path)
+    assert "made of another scan" in describe(volume.path)["labels/tissue"]
+    segment(open_volume(volume.path), model, device="cpu").overwrite().run()
+    assert open_labels(volume.path).volume.spacing.x == 5.0
+
+
 def test_existing_labels_of_another_model_are_kept(tmp_path):
     voxels = np.random.default_rng(0).integers(0, 255, (2, 33, 40)).astype(np.uint8)
     volume, model = volume_of(voxels, tmp_path), model_of(tmp_path)
@@ -187,13 +204,16 @@ class Interrupted(torch.nn.Module):
 
     def forward(self, slices):
         if slices.shape[-2:] == (40, 50):
-            for _ in range(2):
+            for heard in (stopping.requested, stopping.overdue):  # two at once may count as one
                 os.kill(os.getpid(), signal.SIGINT)
+                for _ in range(1000):
+                    if not heard():
+                        time.sleep(0.001)
         return self.last(slices)
 
 
 def test_a_slab_that_is_dropped_is_no_fault_of_its_slices(tmp_path):
-    volume = volume_of(np.ones((2, 40, 50), np.uint8), tmp_path)
+    volume = volume_of(np.ones((1, 40, 50), np.uint8), tmp_path)
     model = model_of(tmp_path, f"{__name__}:Interrupted")
     with stopping.stopping_on_signals(), pytest.raises(StoppedError) as caught:
         segment(volume, model, device="cpu").run()

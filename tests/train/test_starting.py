@@ -63,7 +63,7 @@ def test_other_networks_are_refused(coco, tmp_path):
     with pytest.raises(InputError, match=r"coco.pth are not of unet: .* name the architecture"):
         read_starting(coco, "unet", TWO)
     (tmp_path / "text.pth").write_text("no weights")
-    with pytest.raises(InputError, match=r"text.pth is not a checkpoint"):
+    with pytest.raises(InputError, match=r"text.pth is damaged, or not a state dict"):
         read_starting(tmp_path / "text.pth", ARCHITECTURE, TWO)
 
 

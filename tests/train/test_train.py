@@ -179,6 +179,15 @@ def test_annotation_is_seen_where_the_centers_of_pixels_lie(pairs):
     assert np.array_equal(sample.indices, indices[[1, 3, 5]][:, [1, 3, 5, 7]])
 
 
+def test_weights_to_start_from_are_not_what_is_replaced(pairs, tmp_path):
+    path = tmp_path / "m.safetensors"
+    train(pairs, path, epochs=1, **SMALL).run()
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="is read by this run, and replacing"):
+        train(pairs, path, epochs=2, weights=path, **SMALL).overwrite().run()
+    assert path.read_bytes() == before
+
+
 def test_other_losses_learn_too(pairs, tmp_path):
     """Dice goes on from another one: from random weights it often ends where all is ground."""
     weights = None

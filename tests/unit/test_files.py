@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from xctvol.errors import InputError, PartialError
+from xctvol.errors import InputError, PartialError, XctvolError
 from xctvol.files import (
     read_json,
     remove_partials,
@@ -234,3 +234,17 @@ def test_flushing_early_changes_nothing_of_what_is_written(tmp_path):
             stop = start + file.write(content[start : start + 10_000])
             start_flush(file, start, stop)
     assert (tmp_path / "a").read_bytes() == content
+
+
+def test_what_cannot_be_written_is_said_with_what_to_do(tmp_path):
+    """As root may write everywhere, a file stands in the place of a folder."""
+    (tmp_path / "file").touch()
+    with pytest.raises(XctvolError, match=r"cannot write .*file/value\.json: .*; choose another"):
+        write_json(tmp_path / "file" / "value.json", {})
+
+
+def test_what_cannot_be_read_meanwhile_keeps_its_name(tmp_path):
+    with pytest.raises(NotADirectoryError), staged(tmp_path / "a") as partial:  # noqa: PT012
+        partial.touch()
+        (tmp_path / "b").touch()
+        (tmp_path / "b" / "c").read_bytes()

@@ -129,12 +129,13 @@ def test_a_dry_run_prints_the_script_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert invoke("cluster", "init").exit_code == 0
     assert invoke("cluster", "init").exit_code == 1, "it is not overwritten"
+    (tmp_path / "scan").mkdir()
     typed = ("convert", "scan", "a.zarr", "--cluster", "slurm", "--workers=7")
     result = invoke(*typed, "--dry-run")
     assert result.exit_code == 0, result.stderr
     assert "#SBATCH --ntasks=7\n" in result.stdout
     assert result.stdout.endswith("-m xctvol convert scan a.zarr --cluster allocation\n")
-    assert [path.name for path in tmp_path.iterdir()] == ["xctvol-cluster.toml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scan", "xctvol-cluster.toml"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,8 @@ def test_a_dry_run_prints_the_script_and_leaves_nothing(tmp_path, monkeypatch):
 def test_what_makes_no_sense_is_refused(tmp_path, monkeypatch, options, message):
     monkeypatch.chdir(tmp_path)
     np.save("scan.npy", np.zeros((4, 8, 8), np.uint8))
-    Path("xctvol-cluster.toml").touch()
+    for name in ("xctvol-cluster.toml", "a", "m"):
+        Path(name).touch()
     segment, convert = ("segment", "a", "m"), ("convert", "scan.npy", "a.zarr", "--spacing", "1um")
     typed = segment if "--gpus" in options else convert
     result = invoke(*typed, *options)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from xctvol.volume import Volume
 
 
+_MANY_LABELS = 50  # more than anybody tells apart by hand
+
 Where = Annotated[
     str, typer.Argument(help="Folder, 'pattern*.tif' or file of slices.", metavar="SOURCE")
 ]
@@ -81,7 +83,7 @@ def convert(  # noqa: PLR0913 - one parameter an option
         table = Materials.read(materials) if materials else None
         nonzero = "foreground" if binarize else None
         label_plan = stage.convert_labels(voxels, output, materials=table, nonzero=nonzero)
-        carry_out(label_plan, running, _label_facts)
+        carry_out(label_plan, running, _label_facts if table or binarize else _kept_facts)
         return
     carry_out(stage.convert(voxels, output, window=window, codec=codec), running, _facts)
 
@@ -111,3 +113,15 @@ def _not_finite(volume: "Volume") -> dict[str, Any]:
 
 def _label_facts(labels: "Labels") -> dict[str, Any]:
     return {**_facts(labels.volume), "materials": list(labels.materials.names)}
+
+
+def _kept_facts(labels: "Labels") -> dict[str, Any]:
+    """Those of labels that nobody named, and a warning where they are too many for materials."""
+    facts, count = _label_facts(labels), len(labels.materials)
+    if count <= _MANY_LABELS:
+        return facts
+    return {
+        **facts,
+        "WARNING": f"{count} different labels: is this a grey or smoothed image? --binarize makes "
+        "all that is not 0 one material",
+    }

@@ -25,9 +25,10 @@ def demo(
     from xctvol.cli.progress import display
 
     start = time.monotonic()
+    written = stage.write_leaf(folder)
     slices = stage.leaf().shape[0]
     print(f"A made-up leaf, {slices} slices with annotations, in {folder}", file=sys.stderr)
-    for _ in stage.write_leaf(folder):
+    for _ in written:
         pass
     print(f"$ cd {folder}")
     for step in stage.steps(folder):

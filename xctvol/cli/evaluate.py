@@ -7,6 +7,7 @@ import typer
 
 from xctvol.cli import options
 from xctvol.cli.run import carry_out
+from xctvol.locations import local
 
 if TYPE_CHECKING:
     from xctvol.stages.evaluate import Scores
@@ -59,7 +60,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     plan = stage(
         opened,
         open_pairs(pairs, materials),
-        output,
+        local(output, "the folder of scores"),
         baseline=learned,
         together=together,
         decode=decode,

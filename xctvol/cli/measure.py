@@ -9,7 +9,7 @@ import typer
 from xctvol.cli import options
 from xctvol.cli.run import carry_out
 from xctvol.errors import UsageError
-from xctvol.locations import located
+from xctvol.locations import located, named
 from xctvol.units import micrometres_per
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def measure(  # noqa: PLR0913 - one parameter an option
     ] = None,
     labels: Labelled = None,
     connectivity: Connectivity = "26",
-    materials: Measured = None,
+    material: Measured = None,
     tissue: Tissue = None,
     min_volume: MinVolume = None,
     intensity: Intensity = False,
@@ -96,7 +96,7 @@ def measure(  # noqa: PLR0913 - one parameter an option
         opened,
         output or measures_beside(scan),
         connectivity=_CONNECTIVITY[connectivity],
-        materials=tuple(materials or ()),
+        materials=tuple(material or ()),
         tissue=tuple(tissue or ()),
         min_volume_um3=parse_volume(min_volume) if min_volume else 0.0,
         intensity=_scan_of(opened) if intensity else None,
@@ -111,6 +111,9 @@ def measures_beside(scan: str) -> Path:
     That is beside the volume; here, where it is in a bucket.
     """
     place = located(scan)
+    if isinstance(place, Path) and not place.name:  # . is a folder with a name
+        place = place.absolute()
+    place = named(place, "a volume")
     beside = place.with_name(f"{place.stem}-measures")
     return beside if isinstance(beside, Path) else Path(beside.name)
 

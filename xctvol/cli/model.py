@@ -7,6 +7,7 @@ import typer
 
 from xctvol.cli import options
 from xctvol.cli.run import carry_out, show
+from xctvol.locations import local
 
 if TYPE_CHECKING:
     from xctvol.model.file import Model
@@ -51,6 +52,7 @@ def recalibrate(  # noqa: PLR0913 - one parameter an option
     from xctvol.volume import open_volume
 
     running = options.Running(dry_run, overwrite, json, quiet, memory=memory)
+    output = local(output, "the model")
     plan = stage(open_model(path), open_volume(scan), output, slices=slices, device=device)
     carry_out(plan, running, _recalibrated)
 
@@ -87,7 +89,7 @@ def import_xctfcn(  # noqa: PLR0913 - one parameter an option
     plan = stage(
         checkpoint,
         Materials.read(materials),
-        output,
+        local(output, "the model"),
         mean=mean,
         std=std,
         preprocess=preprocess,

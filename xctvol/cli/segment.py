@@ -31,7 +31,11 @@ Mask = Annotated[
 ]
 SkipBelow = Annotated[
     float | None,
-    typer.Option(help="Leave out slices without any grey value above this.", metavar="GREY"),
+    typer.Option(
+        help="Leave out slices without any grey value above this, in the grey values of the scan "
+        "before --window.",
+        metavar="GREY",
+    ),
 ]
 Strict = Annotated[
     bool,

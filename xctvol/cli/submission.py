@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from xctvol.cli.run import show
-from xctvol.errors import UsageError, XctvolError
+from xctvol.errors import InputError, UsageError, XctvolError
 
 if TYPE_CHECKING:
     from xctvol.execution.slurm import Profile, RunFolder, Submission
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Verb", "follow", "remember"]
 
 _TYPED = "xctvol.typed"
+_INPUTS = ("source", "scan", "pairs", "models", "materials", "weights")  # of all verbs that may
 _FLAGS = ("--wait", "--dry-run")
 _VALUED = ("--cluster", "--profile", "--workers", "--gpus")  # the job script says these itself
 _SECONDS_BETWEEN_LOOKS = 5.0
@@ -64,6 +65,7 @@ def _submission(ctx: Any) -> "Submission":
     from xctvol.execution.slurm import Command, Profile, Submission, find_profile
 
     folder = Path.cwd()
+    _refuse_missing(ctx.params)
     profile = Profile.read(find_profile(folder, ctx.params["profile"]))
     _refuse(ctx.params, profile)
     workers = ctx.params.get("gpus") or ctx.params["workers"] or profile.workers
@@ -71,6 +73,18 @@ def _submission(ctx: Any) -> "Submission":
         raise UsageError('the profile says nothing of GPUs; add gpu = "--gpus-per-task=1" to it')
     command = Command(without_cluster(ctx.meta[_TYPED]), folder)
     return Submission(command, replace(profile, workers=workers))
+
+
+def _refuse_missing(params: dict[str, Any]) -> None:
+    """Raise InputError for an input that is not there: a job would find out after hours of waiting.
+
+    What is in a bucket, and patterns, only the job itself looks for.
+    """
+    for name in _INPUTS:
+        given = params.get(name) or ()
+        for place in map(str, given if isinstance(given, list | tuple) else (given,)):
+            if not (place.startswith("s3:") or "*" in place or Path(place).exists()):
+                raise InputError(f"{place} does not exist, so no job is submitted to read it")
 
 
 def _refuse(params: dict[str, Any], profile: "Profile") -> None:

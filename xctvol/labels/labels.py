@@ -55,8 +55,11 @@ def open_labels(path: str | Location, name: str | None = None) -> Labels:
     if name is None and len(names) == 1:
         name = names[0]
     if name is None:
-        known = f"it has {', '.join(names)}; name one of them" if names else "segment it first"
-        raise InputError(f"{path} does not say which labels are meant: {known}")
+        if not names:
+            raise InputError(f"{path} holds no labels; segment it first")
+        raise InputError(
+            f"{path} has several labels, {', '.join(names)}: name one of them with --labels"
+        )
     if name not in names:
         known = ", ".join(names) or "none"
         raise InputError(f"{path} has no labels called {name!r}; it has {known}")
@@ -67,6 +70,8 @@ def _labels(path: Location, scan: Volume | None) -> Labels:
     volume = open_volume(path)
     if volume.dtype.kind not in "ui":
         raise InputError(f"{path} holds {volume.dtype}; labels are whole numbers")
+    if scan is not None:
+        _refuse_another(volume, scan)
     ome, own = read_attributes(path)
     try:
         if own.get("materials"):
@@ -74,6 +79,21 @@ def _labels(path: Location, scan: Volume | None) -> Labels:
         return Labels(volume, _materials_of(ome.get("image-label", {})), scan)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _refuse_another(labels: Volume, scan: Volume) -> None:
+    """Raise InputError for labels of what was converted to the same place before.
+
+    Of scans of other programs only the shape tells: a copy has other times.
+    """
+    made_by = labels.recipe
+    of = None if made_by is None else made_by.inputs.get("volume")
+    known = scan.recipe is not None and of is not None
+    if labels.shape != scan.shape or (known and of != scan.digest):
+        raise InputError(
+            f"{labels.path} was made of another scan than {scan.path} holds now, so that sizes, "
+            "places and grey values may be wrong: segment again with --overwrite, or delete it"
+        )
 
 
 def _materials_of(entry: Any) -> Materials:

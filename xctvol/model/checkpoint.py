@@ -29,12 +29,11 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings(action="ignore"):  # of what is refused below anyway
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - hostile or damaged files raise anything at all
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+    except Exception:  # noqa: BLE001 - hostile or damaged files raise anything at all
         raise InputError(
-            f"{path} is not a checkpoint that can be read safely, so nothing of it was used "
-            f"({reason}); it should hold a state dict, as torch.save(model.state_dict(), ...) "
-            "writes it"
+            f"{path} is damaged, or not a state dict of PyTorch that can be read without running "
+            "its code, so nothing of it was used; save one with "
+            "torch.save(model.state_dict(), ...)"
         ) from None
     if not isinstance(state, Mapping) or not state or not all(map(_is_weight, state.items())):
         raise InputError(

@@ -43,6 +43,8 @@ def device_called(name: str) -> torch.device:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
         raise UsageError(f"there is no device {name!r}; use auto, cpu, cuda or cuda:1")
+    if device.type == "cpu" and device.index:
+        raise UsageError(f"there is no device {name!r}: all processors together are cpu; use that")
     return device
 
 

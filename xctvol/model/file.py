@@ -79,7 +79,10 @@ def save_model(
     metadata = {_ABOUT: json.dumps(about, sort_keys=True, allow_nan=False)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with staged(path) as partial:
+        partial.touch()
+        usual = partial.stat().st_mode  # what is saved could be read by nobody else
         save_file(tensors, partial, metadata)
+        partial.chmod(usual)
 
 
 def read_card(path: Path) -> Card:

@@ -7,7 +7,7 @@ product finished, last of all. `Serial` is the reference executor: any other giv
 
 from xctvol.plan.file import FileProduct
 from xctvol.plan.folder import FolderProduct, FolderRecord, finished_folder
-from xctvol.plan.plan import Part, Plan, Product, read_recipe
+from xctvol.plan.plan import Part, Plan, Product, read_recipe, refuse_own_input
 from xctvol.plan.serial import Serial
 from xctvol.plan.stage import (
     Executor,
@@ -39,6 +39,7 @@ __all__ = [
     "Usage",
     "finished_folder",
     "read_recipe",
+    "refuse_own_input",
     "report",
     "reporting",
     "run_block",

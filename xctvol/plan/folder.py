@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from xctvol.errors import InputError, PlanError
+from xctvol.errors import InputError, PlanError, shortened
 from xctvol.files import WORK, holds_something, read_json, remove_tree, sha256, write_json
 from xctvol.formats import Kind, refuse_newer, stamp
 from xctvol.journal import Recipe
@@ -112,6 +112,18 @@ class FolderProduct(ABC):
         if not self.mark.exists():
             raise InputError(f"{self.path} {self._state()}; run xctvol {self.verb}")
         return FolderRecord.read(self.mark, self.holds).says
+
+    def whole_record(self) -> Mapping[str, Any]:
+        """What the mark says; raises InputError where a file that it names is gone, too."""
+        says = self.record()
+        named = FolderRecord(self.mark, self.holds, says).files
+        gone = [name for name in named if not (self.path / name).exists()]
+        if gone:
+            raise InputError(
+                f"{self.path} lacks {shortened(gone)}, so it is no longer whole; xctvol "
+                f"{self.verb} again with --overwrite"
+            )
+        return says
 
     def finish(self, record: Mapping[str, Any], recipe: Recipe) -> None:
         """Mark the files as finished."""

@@ -1,8 +1,9 @@
 """Plans and their parts: checked before they start, carried out, continued, concluded once."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from xctvol.errors import InputError, PartialError, PlanError, UsageError, XctvolError
@@ -16,7 +17,7 @@ from xctvol.plan.stage import Executor, Listener, Progress, Stage
 from xctvol.resources import free_disk
 from xctvol.units import format_bytes
 
-__all__ = ["Part", "Plan", "Product", "read_recipe"]
+__all__ = ["Part", "Plan", "Product", "read_recipe", "refuse_own_input"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -207,9 +208,8 @@ class Plan(Generic[T]):
 
     def _close(self) -> T:
         """Open the finished product, and nothing else is left."""
-        if self.product.work.exists():  # else all is tidied, and others may be at work in there
-            remove_partials(self.product.path)
-            remove_tree(self.product.work)
+        remove_tree(self.product.work)
+        remove_partials(self.product.path)  # of runs, too, that were killed after it was finished
         return self.product.open()
 
     def _unfinished(self) -> Recipe | None:
@@ -308,6 +308,17 @@ class Part(Generic[T]):
 
     def _has(self, block: Block) -> bool:
         return block.index % self.count == self.number - 1
+
+
+def refuse_own_input(inputs: Iterable[Path | None], *outputs: Path) -> None:
+    """Raise UsageError where a file that is to be read would be replaced, or lies inside of it."""
+    for file in filter(None, inputs):
+        for output in outputs:
+            if file.resolve().is_relative_to(output.resolve()):
+                raise UsageError(
+                    f"{file} is read by this run, and replacing {output} would delete it first; "
+                    "give what is written another name"
+                )
 
 
 def read_recipe(path: Location, value: Any) -> Recipe:

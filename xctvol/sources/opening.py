@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from xctvol.errors import InputError, UsageError
-from xctvol.locations import local
+from xctvol.locations import refuse_remote
 from xctvol.sources import pgm
 from xctvol.sources.base import Source, readable
 from xctvol.sources.flat import open_npy
@@ -85,7 +85,7 @@ def _open_volume(kind: Kind, path: Path, spacing: Spacing | None, dataset: str |
 
 def _refuse_remote(where: str | Path | Sequence[str | Path]) -> None:
     for place in [where] if isinstance(where, str | Path) else where:
-        local(place, "the files of a scan")
+        refuse_remote(place, "the files of a scan")
 
 
 def _itk() -> ModuleType:
@@ -149,8 +149,9 @@ def _kinds(files: list[Path], *, named: bool) -> dict[Path, Kind]:
     for path, kind in kinds.items():
         if named and kind is None:
             raise InputError(
-                f"{path} holds no pixels that can be read; a scan is a stack of TIFF or PNG "
-                "slices, a TIFF with pages, a .npy file, or a raw file"
+                f"{path} holds no pixels that can be read; a scan is a stack of slices (TIFF, PNG, "
+                "BMP, JPEG, PGM, DICOM), or one file (TIFF with pages, HDF5, NRRD, MetaImage, "
+                "NIfTI, .npy, .raw), or a zarr folder"
             )
     return {path: kind for path, kind in kinds.items() if kind is not None}
 

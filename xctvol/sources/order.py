@@ -61,7 +61,7 @@ def find_order(files: Sequence[Path], *, allow_gaps: bool = False) -> Order:
         raise InputError(
             f"{ordered[0].parent}: {len(missing)} slices are missing between {ordered[0].name} and "
             f"{ordered[-1].name}: {_ranges(missing)}; depths and volumes would be wrong; add the "
-            "files, or allow gaps explicitly"
+            "files, or give --allow-gaps"
         )
     return Order(tuple(ordered), step, missing)
 

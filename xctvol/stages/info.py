@@ -53,7 +53,11 @@ def _volume(path: Location) -> Facts:
         "on disk": format_bytes(stored),
     }
     for name in label_names(path):
-        labels = open_labels(path, name)
+        try:
+            labels = open_labels(path, name)
+        except InputError as error:
+            facts[f"labels/{name}"] = f"cannot be used: {error}"
+            continue
         facts[f"labels/{name}"] = [f"{m.label} {m.name}" for m in labels.materials]
         facts[f"labels/{name} made by"] = _history(labels.volume.recipe)
     return {**facts, "made by": _history(volume.recipe)}

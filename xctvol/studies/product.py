@@ -96,7 +96,7 @@ class StudyProduct(FolderProduct):
 
     def open(self) -> Study:
         """Raises InputError where there is no study, or it is unfinished or damaged."""
-        record, path = self.record(), self.path
+        record, path = self.whole_record(), self.path
         try:
             unit: Unit = record["unit"]
             with open(path / _TABLE, newline="", encoding="utf-8") as file:

@@ -15,10 +15,11 @@ from typing import Unpack
 from xctvol.errors import InputError, UsageError
 from xctvol.grid import counted
 from xctvol.journal import Journal, Recipe
+from xctvol.locations import local
 from xctvol.model.memory import prediction_bytes
 from xctvol.pairs import Facts, Pairs
-from xctvol.plan import Plan, Stage
-from xctvol.stages.train import LearningOptions, train
+from xctvol.plan import Plan, Stage, refuse_own_input
+from xctvol.stages.train import MOST_REPLICATES, LearningOptions, train
 from xctvol.studies.figures import draw_curves
 from xctvol.studies.product import Study, StudyProduct, Trial, Unit, Value, write_study
 from xctvol.studies.trial import RunTrial, best_trial
@@ -47,7 +48,8 @@ def study(
     _require_counts(numbers, replicates, pairs, unit)
     if options.get("split", "slice") != "slice" and numbers[0][0] < 2:
         raise UsageError("one scan cannot be split by scan: begin with 2, or split by slice")
-    product = StudyProduct(Path(output))
+    product = StudyProduct(local(output, "a study"))
+    refuse_own_input([options.get("weights")], product.path)
     options = LearningOptions(seed=0, device="auto") | options
     largest = train(
         pairs, product.work / "x.safetensors", epochs=numbers[1][-1], replicates=1, **options
@@ -98,6 +100,8 @@ def _require_counts(
     for name, given in ((unit, numbers[0]), ("epochs", numbers[1]), ("replicates", (replicates,))):
         if not given or given[0] < 1:
             raise UsageError(f"a study needs numbers of {name} from 1 on, as in 1,2,3")
+    if replicates > MOST_REPLICATES:
+        raise UsageError(f"a study can have at most {MOST_REPLICATES} replicates, not {replicates}")
     there = len(pairs.scans) if unit == "scans" else len(pairs)
     if numbers[0][-1] > there:
         raise InputError(

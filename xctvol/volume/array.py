@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from xctvol.files import read_json, write_json
 from xctvol.grid import Box, Grid, Index3
 from xctvol.locations import Location, S3Path
 from xctvol.volume.codecs import Codec
-from xctvol.volume.shards import encode_shard, read_shard, write_shard
+from xctvol.volume.shards import encode_shard, read_shard, shard_checksum, write_shard
 from xctvol.volume.threads import in_threads
 
 __all__ = ["Array", "Shard", "ShardedArray", "ZarrArray", "open_array"]
@@ -27,7 +27,12 @@ _INDEX_CODECS = [
     {"name": "bytes", "configuration": {"endian": "little"}},
     {"name": "crc32c"},
 ]
+_MUCH = 0.25  # of a shard, from where on comparing all of it costs little more
 _KEY_ENCODING = {"name": "default", "configuration": {"separator": "/"}}
+
+
+_compared: set[tuple[str, int, int]] = set()
+"""Shards that this process found as they were written: path, size and time."""
 
 
 class Array(Protocol):
@@ -72,11 +77,18 @@ class ShardedArray:
     shard: Index3
     chunk: Index3
     codec: Codec
+    checksums: Mapping[str, str] | None = field(default=None, compare=False, repr=False)
+    """Of all shards that were stored, by key, where that was recorded."""
 
     def read_into(self, box: Box, out: NDArray[Any]) -> None:
-        """Fill `out` with the voxels of `box`, shards side by side in threads."""
+        """Fill `out` with the voxels of `box`, shards side by side in threads.
+
+        A shard of which much is wanted is compared with its checksum first, once a process.
+        """
 
         def read(shard: Shard) -> None:
+            if shard.part.size > _MUCH * shard.cell.size:
+                self._refuse_changed(shard)
             self.read_shard(shard, out[shard.part.within(box)])
 
         in_threads(read, self.shards(box))
@@ -110,10 +122,33 @@ class ShardedArray:
         Raises InputError, which names the file, where it is damaged or cannot be read.
         """
         inside, cell = _relative(shard.part, shard.cell.start), shard.cell.shape
+        if self.checksums and shard.key in self.checksums and not shard.path.exists():
+            raise InputError(
+                f"{shard.path} is missing, and is not one of zeros; xctvol verify names all such "
+                "files, and says how to make them again"
+            )
         try:
             read_shard(shard.path, inside, cell, self.chunk, self._chunks, self.codec, out)
         except OSError as error:  # of a read, it does not say of which file
             raise InputError(f"cannot read {shard.path}: {error.strerror or error}") from error
+
+    def _refuse_changed(self, shard: "Shard") -> None:
+        """Raise InputError for a shard that is not as it was written, though it can be decoded.
+
+        Not in a bucket, from which all of it would come twice, and which compares by itself.
+        """
+        if self.checksums is None or isinstance(shard.path, S3Path) or not shard.path.exists():
+            return
+        state = shard.path.stat()
+        seen = (str(shard.path), state.st_size, state.st_mtime_ns)
+        if seen in _compared:
+            return
+        if shard_checksum(shard.path) != self.checksums.get(shard.key):
+            raise InputError(
+                f"{shard.path} is damaged: it is not what was written; xctvol verify names all "
+                "such files, and says how to make them again"
+            )
+        _compared.add(seen)
 
     @property
     def _chunks(self) -> Index3:
@@ -160,6 +195,7 @@ class ShardedArray:
                 _index3(metadata["chunk_grid"]["configuration"]["chunk_shape"]),
                 _index3(sharding["chunk_shape"]),
                 Codec.from_zarr(sharding["codecs"]),
+                _recorded(metadata),
             )
             ours = (
                 len(codecs) == 1
@@ -171,7 +207,9 @@ class ShardedArray:
                 and metadata["chunk_key_encoding"] == _KEY_ENCODING
                 and metadata["fill_value"] == 0
             )
-        except (KeyError, IndexError, TypeError, ValueError, OverflowError, InputError):
+        except (
+            AttributeError, IndexError, InputError, KeyError, OverflowError, TypeError, ValueError,
+        ):  # fmt: skip  # whatever reading the metadata of another program can raise
             return None
         return array if ours and array._is_regular() else None
 
@@ -229,6 +267,12 @@ def open_array(path: Location) -> Array:
     shape, chunk = _index3(array.shape[leading:]), _index3(array.chunks[leading:])
     _refuse_absurd(path, shape, chunk, dtype)
     return ZarrArray(path, shape, dtype, chunk, leading)
+
+
+def _recorded(metadata: Any) -> Mapping[str, str] | None:
+    """The checksums of an array of this package; others have none."""
+    found = metadata.get("attributes", {}).get("xctvol", {}).get("shards_crc32c")
+    return found if isinstance(found, dict) else None
 
 
 def _is_number(dtype: np.dtype[Any]) -> bool:

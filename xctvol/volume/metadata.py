@@ -73,7 +73,7 @@ def image_label(materials: Materials, source: str | None) -> dict[str, Any]:
 
 
 def label_names(volume: Location) -> list[str]:
-    """Names of the label images of a volume."""
+    """Names of the label images of a volume; one that is listed but gone is left out."""
     listing = volume / "labels" / "zarr.json"
     if not listing.exists():
         return []
@@ -84,7 +84,7 @@ def label_names(volume: Location) -> list[str]:
     away = [name for name in names if not all(map(_is_file_name, name.split("/")))]
     if away:
         raise InputError(f"{listing} lists {away[0]!r}, which does not lie beside it")
-    return names
+    return [name for name in names if (volume / "labels" / name).exists()]
 
 
 def _is_file_name(text: str) -> bool:

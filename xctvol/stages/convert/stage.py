@@ -16,7 +16,7 @@ from xctvol.errors import InputError, UsageError, shortened
 from xctvol.files import read_json, write_json
 from xctvol.journal import Journal, Recipe
 from xctvol.labels import ByMaterials, Keep, LabelRule, Labels, NonZero, open_labels
-from xctvol.locations import Location, located
+from xctvol.locations import Location, located, named
 from xctvol.materials import UNLABELLED, Materials
 from xctvol.plan import Plan, Stage
 from xctvol.resources import thread_budget
@@ -68,7 +68,8 @@ def convert(
     With a `window` voxels are stored as uint8, 0..255 standing for its range of original grey
     values, which is recorded; it may be text as on the command line ("0.1%,99.9%"). Without one
     they keep their type. NaN and infinities are counted; a window stores them as 0 and as its
-    ends. Raises InputError where the voxel size is unknown, and for numbers of a palette.
+    ends. Raises InputError where the voxel size is unknown, and for numbers of a palette, and
+    UsageError for a window outside of what the type of the scan can hold.
     """
     if has_palette(source):
         raise InputError(
@@ -76,9 +77,10 @@ def convert(
             "not grey values; add --labels if they are labels, else save the scan as grey"
         )
     window = parse_window(window) if isinstance(window, str) else window
+    _refuse_idle(window, source.dtype)
     dtype = source.dtype if window is None else np.dtype(np.uint8)
     image = Image(
-        located(output), source.shape, dtype, Codec(codec) if codec else default_codec(dtype)
+        _place(output), source.shape, dtype, Codec(codec) if codec else default_codec(dtype)
     )
     product = ImageProduct(image.path, open_volume)
     options = {"window": str(window or "none"), "codec": image.codec.name}
@@ -124,7 +126,7 @@ def convert_labels(
     if source.dtype.kind not in "ui":
         raise InputError(f"the source holds {source.dtype}; labels are whole numbers")
     rule = _label_rule(source, materials, nonzero)
-    image = Image(located(output), source.shape, rule.dtype, Codec("zstd"))
+    image = Image(_place(output), source.shape, rule.dtype, Codec("zstd"))
     product = ImageProduct(image.path, open_labels)
     job = _Job.of("convert --labels", source, image, {"labels": rule.to_json()})
     task = ConvertLabels(job.scan, image, rule)
@@ -228,6 +230,23 @@ def _window_stage(
 
     task = CountGrey(job.scan, folder)
     return (Stage("histogram", task, slabs, Journal(folder), "slices", conclude),), found
+
+
+def _place(output: str | Location) -> Location:
+    return named(located(output), "the volume")
+
+
+def _refuse_idle(window: Window | Percentiles | None, dtype: np.dtype[Any]) -> None:
+    """Raise UsageError for a window that would store every voxel as black, or as white."""
+    if not isinstance(window, Window) or dtype.kind not in "ui":
+        return
+    least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+    if window.low >= most or window.high <= least:
+        raise UsageError(
+            f"the window {window} lies outside of the grey values of the scan, which are {dtype} "
+            f"({least}..{most}): all voxels would be stored as one value; give a window of grey "
+            "values that occur, or percentiles as 0.1%,99.9%"
+        )
 
 
 def _histogram(dtype: np.dtype[Any], path: Location) -> Histogram:

@@ -118,7 +118,7 @@ class ScoresProduct(FolderProduct):
 
     def open(self) -> Scores:
         """Raises InputError where there are no scores, or they are unfinished or damaged."""
-        record = self.record()
+        record = self.whole_record()
         try:
             with open(self.path / _SCORES, newline="", encoding="utf-8") as file:
                 table = tuple(_row(cells) for cells in csv.DictReader(file))

@@ -243,8 +243,8 @@ def _notes_of_baseline(
     others = [model.path.name for model in models if _seen_by(model) not in (set(), names)]
     if others:
         yield (
-            f"{', '.join(others)} learned from other images than the {_BASELINE}: the difference "
-            "of their scores is not that of the methods alone"
+            f"WARNING: {', '.join(others)} learned from other images than the {_BASELINE}: the "
+            "difference of their scores is not that of the methods alone"
         )
 
 
@@ -258,6 +258,6 @@ def _seen_again(name: str, seen: set[str], pairs: Pairs) -> Iterator[str]:
     again = sorted(seen.intersection(pair.name for pair in pairs))
     if again:
         yield (
-            f"{name} was trained or chosen on {len(again)} images of these names ({again[0]}): on "
-            "images it has seen, scores are too good"
+            f"WARNING: {name} was trained or chosen on {len(again)} images of these names "
+            f"({again[0]}): on images it has seen, scores are too good"
         )

@@ -139,6 +139,7 @@ class SlicesFolder(FolderProduct):
                 )
 
     def open(self) -> Path:
+        self.whole_record()
         return self.path
 
 

@@ -205,7 +205,9 @@ def material_columns(
             for i, axis in enumerate(_AXES)
         },
         "euler_number": euler_number(cells),
-        "connectivity_density_per_um3": (1 - inner) / (whole * spacing.volume),
+        "connectivity_density_per_um3": np.where(
+            voxels > 0, (1 - inner) / (whole * spacing.volume), np.nan
+        ),
         **({"intensity_mean": greys / some} if totals.joined.shape[1] > WIDTH else {}),
     }
 

@@ -25,7 +25,7 @@ from xctvol.model.predict import Predictor, ensemble_for
 from xctvol.model.product import ModelProduct
 from xctvol.model.suitability import doubts, stored_grey
 from xctvol.model.transfers import as_tensor
-from xctvol.plan import Plan, Stage, report
+from xctvol.plan import Plan, Stage, refuse_own_input, report
 from xctvol.volume import Volume, open_volume
 
 __all__ = ["recalibrate"]
@@ -105,6 +105,7 @@ def recalibrate(
     not know the grey values of this volume.
     """
     card, product = model.card, ModelProduct(Path(output))
+    refuse_own_input([model.path], product.path)
     if not has_batch_norm(outline(card.architecture, len(card.materials)).body):
         raise UsageError(f"{card.architecture} has no batch normalization: nothing to recalibrate")
     if slices < 1:

@@ -20,7 +20,7 @@ from xctvol.model.decode import rule_of
 from xctvol.model.file import Model, save_model
 from xctvol.model.networks import weight_bytes
 from xctvol.model.product import ModelProduct
-from xctvol.plan import Plan, Stage
+from xctvol.plan import Plan, Stage, refuse_own_input
 from xctvol.units import Spacing
 from xctvol.volume import Window
 
@@ -74,6 +74,7 @@ def import_xctfcn(  # noqa: PLR0913 - what a .pth file does not say, all given b
     read and checked here: raises InputError where it is no state dict of tensors or does not fit.
     """
     path, product = Path(checkpoint), ModelProduct(Path(output))
+    refuse_own_input([path], product.path)
     _require(0 <= mean <= 1, f"a mean of {mean}", "from 0 to 1, of images divided by 255")
     _require(
         0 < std <= 1, f"a standard deviation of {std}", "from 0 to 1, of images divided by 255"

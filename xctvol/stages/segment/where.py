@@ -1,5 +1,6 @@
 """Which voxels of a scan are to be labelled."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -65,6 +66,12 @@ class Where:
             )
         mask = None if self.mask is None else self.mask.volume.path
         return Chosen(self.roi, mask, self._stored(volume))
+
+    def __post_init__(self) -> None:
+        if self.skip_below is not None and not math.isfinite(self.skip_below):
+            raise UsageError(
+                f"slices cannot be skipped below {self.skip_below}: give a grey value of the scan"
+            )
 
     def _stored(self, volume: Volume) -> float | None:
         if self.skip_below is None or volume.window is None:

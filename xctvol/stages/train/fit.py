@@ -91,7 +91,7 @@ def fit(
         with seeded(rng, device):
             learned = learner.learn(epoch_batches(training, settings, rng, device), rate)
             done = Epoch(epoch, learned, *learner.validate(validation), rate)
-        _refuse_nan(done)
+        _refuse_nan(done, settings.learning_rate)
         fitted = Fitted(fitted.weights, (*fitted.epochs, done))
         if fitted.best_epoch == epoch:
             fitted = Fitted(learner.weights(), fitted.epochs)
@@ -122,12 +122,12 @@ def _note(done: Epoch, device: torch.device) -> str:
     return note
 
 
-def _refuse_nan(done: Epoch) -> None:
+def _refuse_nan(done: Epoch, rate: float) -> None:
     if not (math.isfinite(done.training_loss) and math.isfinite(done.validation_loss)):
         raise DivergedError(
             f"the loss is not a number in epoch {done.epoch} (training {done.training_loss}, "
             f"validation {done.validation_loss}): the network has diverged; use a smaller "
-            "learning rate"
+            f"learning rate, as --learning-rate {rate / 10:.1g} --overwrite"
         )
 
 

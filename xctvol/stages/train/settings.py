@@ -11,6 +11,7 @@ from xctvol.model.networks import scaled_size
 from xctvol.units import Spacing
 
 __all__ = [
+    "MOST_REPLICATES",
     "LearningOptions",
     "Loss",
     "Schedule",
@@ -29,6 +30,11 @@ Schedule = Literal["constant", "cosine"]
 SplitBy = Literal["slice", "scan", "leave-one-scan-out"]
 """What stays together when pairs are split: each slice by itself, or all slices of a scan."""
 
+MOST_REPLICATES = 1000
+"""Of a training or a study: files have numbers, and nobody has time for more."""
+
+_MOST_EVER = 1_000_000  # epochs
+_FEWEST_PIXELS = 8  # along a slice that a network sees: nothing can be told apart in fewer
 _LONGEST_EPOCH = 250  # batches of crops; more between two validations would make people wait
 
 
@@ -71,13 +77,17 @@ class Settings:
     spacing: Spacing | None = None
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
-        _require(self.replicates >= 1, "replicates", self.replicates, "at least 1")
+        for name, count, most in (
+            ("epochs", self.epochs, _MOST_EVER),
+            ("replicates", self.replicates, MOST_REPLICATES),
+        ):
+            _require(1 <= count <= most, name, count, f"at least 1, and at most {most}")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         _require(self.batch >= 1, "batch", self.batch, "at least 1")
         _require(self.crop is None or self.crop >= 8, "crop", self.crop, "at least 8 pixels")
         _require(0 < self.scale <= 1, "scale", self.scale, "above 0 and at most 1")
-        _require(self.rate(1) > 0, "learning rate", self.learning_rate, "above 0")
+        rate = self.learning_rate
+        _require(0 < rate < math.inf, "learning rate", rate, "above 0, and finite")
         _require(0 < self.validation < 1, "validation", self.validation, "between 0 and 1")
         _require(0 <= self.jitter < 1, "jitter", self.jitter, "from 0 to below 1")
         _require(self.accumulate >= 1, "accumulate", self.accumulate, "at least 1")
@@ -174,10 +184,25 @@ def settings_for(
     if given.get("crop") == 0:
         given["crop"], suited["batch"] = None, 1
     settings = Settings(architecture, **{**suited, **given})
+    _refuse_tiny(settings, sizes)
     if architecture not in _SUITED or settings.crop is None or "epochs" in given:
         return settings
     batches = settings.batches([settings.seen(size) for size in sizes])
     return replace(settings, epochs=min(round(_STEPS / batches), _MOST_EPOCHS))
+
+
+def _refuse_tiny(settings: Settings, sizes: Sequence[tuple[int, int]]) -> None:
+    """Raise UsageError for a scale that leaves next to nothing of the smallest slice."""
+    smallest = min(sizes, key=min, default=None)
+    if smallest is None or settings.scale == 1:
+        return
+    seen = settings.seen(smallest)
+    if min(seen) < _FEWEST_PIXELS:
+        raise UsageError(
+            f"scale {settings.scale} leaves {seen[0]} x {seen[1]} pixels of a slice of "
+            f"{smallest[0]} x {smallest[1]}, in which nothing can be told apart; give a larger "
+            f"one, so that at least {_FEWEST_PIXELS} are left along each side"
+        )
 
 
 def _require(holds: bool, name: str, value: Any, wanted: str) -> None:

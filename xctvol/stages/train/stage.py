@@ -6,10 +6,11 @@ from typing import Unpack
 from xctvol.files import sha256
 from xctvol.grid import counted
 from xctvol.journal import Journal, Recipe
+from xctvol.locations import local
 from xctvol.model.file import Model
 from xctvol.model.networks import weight_bytes
 from xctvol.pairs import Pairs
-from xctvol.plan import Plan, Stage
+from xctvol.plan import Plan, Stage, refuse_own_input
 from xctvol.stages.train.foresight import host_bytes, notes_on
 from xctvol.stages.train.product import ModelFiles
 from xctvol.stages.train.replicate import TrainReplicate
@@ -43,7 +44,8 @@ def train(
     settings = settings_for([fact.size for fact in facts], replicates=replicates, **options)
     require_two(pairs, settings)
     notes = tuple(notes_on(pairs, facts, settings))
-    product = ModelFiles(Path(output), replicates)
+    product = ModelFiles(local(output, "a model"), replicates)
+    refuse_own_input([settings.weights], *product.files)
     weights = weight_bytes(settings.architecture, len(pairs.materials))
     recipe = Recipe(
         verb="train",
