@@ -62,7 +62,8 @@ def volume(tmp_path):
 
 def test_only_what_is_finished_and_ours_is_entered_unasked(volume):
     """As when a run was killed before it entered what it had finished."""
-    group(volume / "labels", {"labels": ["first"]}, {})
+    group(volume / "labels", {"labels": ["first", "deleted"]}, {})
+    (volume / "labels/first").mkdir()
     list_label(volume, "asked")
     assert label_names(volume) == ["first", "asked", "ours"]
 
