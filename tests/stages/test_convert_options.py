@@ -109,7 +109,7 @@ def test_a_volume_is_not_replaced_by_itself(tmp_path):
     (tmp_path / "link.zarr").symlink_to("a.zarr")
     for source, options in [("a.zarr", ()), ("a.zarr/0", ()), ("link.zarr", ("--roi", "1:2,,"))]:
         result = run(tmp_path, source, "a.zarr", "--overwrite", *options)
-        assert (result.exit_code, "give the volume another name" in result.stderr) == (2, True)
+        assert (result.exit_code, "give what is written another name" in result.stderr) == (2, True)
     np.testing.assert_array_equal(whole(tmp_path / "a.zarr"), voxels)
 
 

@@ -311,7 +311,7 @@ class Part(Generic[T]):
 
 
 def refuse_own_input(inputs: Iterable[Path | None], *outputs: Path) -> None:
-    """Raise UsageError where a file that is to be read would be replaced, or lies inside of it."""
+    """Raise UsageError where what is to be read would be replaced, or lies inside of what is."""
     for file in filter(None, inputs):
         for output in outputs:
             if file.resolve().is_relative_to(output.resolve()):

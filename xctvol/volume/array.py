@@ -122,13 +122,15 @@ class ShardedArray:
         Raises InputError, which names the file, where it is damaged or cannot be read.
         """
         inside, cell = _relative(shard.part, shard.cell.start), shard.cell.shape
-        if self.checksums and shard.key in self.checksums and not shard.path.exists():
-            raise InputError(
-                f"{shard.path} is missing, and is not one of zeros; xctvol verify names all such "
-                "files, and says how to make them again"
-            )
         try:
             read_shard(shard.path, inside, cell, self.chunk, self._chunks, self.codec, out)
+        except FileNotFoundError:
+            if self.checksums and shard.key in self.checksums:
+                raise InputError(
+                    f"{shard.path} is missing, and is not one of zeros; xctvol verify names all "
+                    "such files, and says how to make them again"
+                ) from None
+            out[...] = 0  # shards of zeros are not stored
         except OSError as error:  # of a read, it does not say of which file
             raise InputError(f"cannot read {shard.path}: {error.strerror or error}") from error
 
@@ -137,9 +139,12 @@ class ShardedArray:
 
         Not in a bucket, from which all of it would come twice, and which compares by itself.
         """
-        if self.checksums is None or isinstance(shard.path, S3Path) or not shard.path.exists():
+        if self.checksums is None or isinstance(shard.path, S3Path):
             return
-        state = shard.path.stat()
+        try:
+            state = shard.path.stat()
+        except OSError:  # reading it says why
+            return
         seen = (str(shard.path), state.st_size, state.st_mtime_ns)
         if seen in _compared:
             return

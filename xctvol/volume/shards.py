@@ -128,16 +128,11 @@ def read_shard(
 ) -> None:
     """Fill `out` with the voxels of `box`, in coordinates of the shard, which holds `shape`.
 
-    A missing file holds zeros. Only the chunks that `box` touches are read. Raises InputError
-    where the file is damaged.
+    Only the chunks that `box` touches are read. Raises InputError where the file is damaged, and
+    FileNotFoundError where there is none.
     """
     cells = list(Grid(_shape_of(chunk, grid), chunk).touching(box))
-    try:
-        opened = open_parts(path, whole=len(cells) == len(Grid(shape, chunk)))
-    except FileNotFoundError:
-        out[...] = 0
-        return
-    with closing(opened) as file:
+    with closing(open_parts(path, whole=len(cells) == len(Grid(shape, chunk)))) as file:
         index = _read_index(file, path, grid)
         places = {cell.start: _place(index, position, file, path) for position, cell, _ in cells}
         stored = file.reader([place for place in places.values() if place is not None])

@@ -18,7 +18,7 @@ from xctvol.journal import Journal, Recipe
 from xctvol.labels import ByMaterials, Keep, LabelRule, Labels, NonZero, open_labels
 from xctvol.locations import Location, located, named
 from xctvol.materials import UNLABELLED, Materials
-from xctvol.plan import Plan, Stage
+from xctvol.plan import Plan, Stage, refuse_own_input
 from xctvol.resources import thread_budget
 from xctvol.sources import Source, has_palette
 from xctvol.sources.slabs import FileStates, held_bytes, refuse_changed
@@ -161,7 +161,9 @@ class _Job:
 
     @classmethod
     def of(cls, verb: str, source: Source, image: Image, options: dict[str, Any]) -> "_Job":
-        _refuse_own_source(source, image.path)
+        if isinstance(image.path, Path):
+            folders = {file.parent for file in source.files}  # few, where files are thousands
+            refuse_own_input(folders, image.path)
         spacing = _spacing_of(source)
         recipe = Recipe(
             verb, {"source": source.identity()}, {"spacing": list(spacing.zyx), **options}
@@ -279,16 +281,6 @@ def _label_rule(source: Source, materials: Materials | None, nonzero: str | None
     if materials is not None:
         return ByMaterials(materials)
     return Keep(source.dtype) if nonzero is None else NonZero(nonzero)
-
-
-def _refuse_own_source(source: Source, path: Location) -> None:
-    """Raise UsageError where files of the source lie in what would be replaced."""
-    folders = {file.parent for file in source.files}  # few, where files are thousands
-    if isinstance(path, Path) and any(f.resolve().is_relative_to(path.resolve()) for f in folders):
-        raise UsageError(
-            f"{path} holds the scan that would be converted, and replacing it would delete the "
-            "scan; give the volume another name"
-        )
 
 
 def _spacing_of(source: Source) -> Spacing:
